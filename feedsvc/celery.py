@@ -1,0 +1,38 @@
+"""The Celery application: brokers, queues and time limits come from settings.py (CELERY_*), tasks from feeds/tasks.py."""
+
+import os
+
+from celery import Celery
+from celery.signals import after_task_publish, worker_process_init
+from django.db.backends.signals import connection_created
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedsvc.settings")
+
+app = Celery("feedsvc")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+# Celery closes the database connection around EVERY task unless this exact key of app.conf says otherwise.
+# The namespace above would strip its prefix, so it is set here.
+app.conf["CELERY_DB_REUSE_MAX"] = 100_000
+app.autodiscover_tasks(["feeds"])
+
+
+@worker_process_init.connect
+def relax_commits(**_: object) -> None:
+    """A worker's ledger writes need not wait for the disk: a lost one is done again, and doing it again is harmless.
+
+    Only in workers. What the web process and the relay commit, they wait for.
+    """
+
+    def relax(connection: object, **_: object) -> None:
+        with connection.cursor() as cursor:  # type: ignore[attr-defined]  # Django types the sender, not this
+            cursor.execute("SET synchronous_commit = off")
+
+    connection_created.connect(relax, weak=False)
+
+
+@after_task_publish.connect(sender="reconcile")
+def beat_is_alive(**_: object) -> None:
+    """Beat alone publishes `reconcile`: that it did so is its heartbeat."""
+    from feeds.models import Heartbeat
+
+    Heartbeat.objects.record("beat")

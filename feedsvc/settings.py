@@ -1,0 +1,229 @@
+"""Settings: read from the environment, then from RUN_DIR/env (the embedded stores' addresses), then the defaults here.
+
+README.md has the table. A wrong value stops the process at start, with one line that names it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from environs import Env, EnvError, validate
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+RUN_DIR = Path(env.str("RUN_DIR", str(BASE_DIR / ".run"))).absolute()
+if (RUN_DIR / "env").is_file():
+    env.read_env(str(RUN_DIR / "env"), override=False)
+
+
+def _positive(name: str, default: int) -> int:
+    return env.int(name, default, validate=validate.Range(min=1))
+
+
+def _url(name: str, *schemes: str) -> str:
+    """An address of a server; there is no sensible default, since `make up` writes those of the embedded ones."""
+    value = env.str(name, "")
+    if not value:
+        raise EnvError(f"{name} is not set: start the service (make up), or give the address of a server of yours")
+    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise EnvError(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    return value
+
+
+try:
+    # -- development or production
+    ENVIRONMENT = env.str("ENVIRONMENT", "development", validate=validate.OneOf(["development", "production"]))
+    PRODUCTION = ENVIRONMENT == "production"
+    DEBUG = False
+    SECRET_KEY = env.str("SECRET_KEY", "" if PRODUCTION else "development only, not a secret, and long enough")
+    if len(SECRET_KEY) < 32:
+        raise EnvError("SECRET_KEY must be set to 32 characters or more in production")
+    PORT = env.int("PORT", 8000, validate=validate.Range(min=1, max=65535))
+    HOST = env.str("HOST", "127.0.0.1")
+    BASE_URL = env.str("BASE_URL", f"http://localhost:{PORT}").rstrip("/")
+    if not BASE_URL.startswith(("http://", "https://")):
+        raise EnvError("BASE_URL must begin with http:// or https://")
+    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if not PRODUCTION else [])
+    if PRODUCTION and not ALLOWED_HOSTS:
+        raise EnvError("ALLOWED_HOSTS must be set in production: the host names that people use, comma separated")
+    TRUST_PROXY = env.bool("TRUST_PROXY", False)
+    RATE_LIMITS = env.bool("RATE_LIMITS", True)
+    OAUTH_PASSWORD_GRANT = env.bool("OAUTH_PASSWORD_GRANT", not PRODUCTION)
+
+    # -- servers
+    DATABASE_URL = _url("DATABASE_URL", "postgres", "postgresql")
+    REDIS_URL = _url("REDIS_URL", "redis", "rediss", "unix")  # home timelines
+    CACHE_URL = _url("CACHE_URL", "redis", "rediss", "unix")
+    CELERY_BROKER_URL = _url("CELERY_BROKER_URL", "redis", "rediss", "amqp", "amqps")
+    CELERY_RESULT_BACKEND = _url("CELERY_RESULT_BACKEND", "redis", "rediss")
+
+    # -- fan-out
+    TIMELINE_LIMIT = _positive("TIMELINE_LIMIT", 800)  # entries of a home timeline in Redis; PostgreSQL has the rest
+    FANOUT_BATCH = _positive("FANOUT_BATCH", 10_000)  # followers per batch; fewer than this need no chord
+    INACTIVE_DAYS = _positive("INACTIVE_DAYS", 30)  # without a read of home: no timeline in Redis
+    FENCE = _positive("FENCE", 30)  # seconds from a claim to the moment after which Redis refuses its writes
+    LEASE = _positive("LEASE", 60)  # seconds from a claim to the moment when another may take over
+    BATCH_ATTEMPTS = _positive("BATCH_ATTEMPTS", 5)  # runs of a batch that end without its closing, then it is dead
+    RECONCILE_EVERY = _positive("RECONCILE_EVERY", 10)  # seconds
+    OUTBOX_POLL = _positive("OUTBOX_POLL", 1)  # seconds; NOTIFY wakes the relay sooner
+    if LEASE < FENCE + 10:
+        raise EnvError("LEASE must be at least FENCE + 10 seconds, the greatest clock skew that is put up with")
+except EnvError as wrong:
+    sys.exit(f"feedsvc: {wrong}")
+
+NUDGE_AFTER = LEASE // 2  # seconds until the reconciler publishes a batch again that nobody works on
+RESEND_AFTER = LEASE * 3 // 2  # seconds until the relay sends a task again that was sent and is not done
+# Writes to a timeline trim it only when it is this much too long. Readers never see more than TIMELINE_LIMIT.
+TRIM_SLACK = 32
+PUSH_CHUNK = 1_000  # followers per script call: longer calls make readers wait
+CHORD_MEMBERS = 200  # batches per chord; a larger fan-out comes in waves
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.postgres",
+    "oauth2_provider",
+    "rest_framework",
+    "followers.apps.FollowersConfig",
+    "feeds.apps.FeedsConfig",
+]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
+ROOT_URLCONF = "feedsvc.urls"
+WSGI_APPLICATION = "feedsvc.wsgi.application"
+APPEND_SLASH = False
+AUTH_USER_MODEL = "followers.Account"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20  # bytes of a request's body
+if TRUST_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
+
+DATABASES: dict[str, Any] = {
+    "default": {
+        **dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True),
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "application_name": "feedsvc",
+            # Every wait has a bound. A page, a claim and a batch's range take milliseconds.
+            "options": "-c statement_timeout=20s -c lock_timeout=10s",
+        },
+    }
+}
+
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": CACHE_URL,
+        "TIMEOUT": 24 * 3600,
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # the library's default is pickle
+            "SOCKET_TIMEOUT": 1,
+            "SOCKET_CONNECT_TIMEOUT": 1,
+            "IGNORE_EXCEPTIONS": True,  # without its cache the service is slower, not down
+        },
+    }
+}
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["feeds.api.auth.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["feeds.api.auth.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [
+        "rest_framework.parsers.JSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "EXCEPTION_HANDLER": "feeds.api.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "followers.Application"
+OAUTH2_PROVIDER = {
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,  # tokens hashed, not in clear
+    "CLIENT_SECRET_HASHER": "client_secret",
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 10 * 365 * 24 * 3600,  # clients of this API expect tokens that last until revoked
+    "PKCE_REQUIRED": False,
+    "SCOPES": {"read": "Read everything", "write": "Change everything", "profile": "Read your name"},
+    "DEFAULT_SCOPES": ["read"],
+}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher", "feeds.api.hashers.ClientSecretHasher"]
+
+# -- Celery. Each line's reason: docs/operations.md
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TRACK_STARTED = False
+CELERY_TASK_SOFT_TIME_LIMIT = 20
+CELERY_TASK_TIME_LIMIT = 30
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_DEFAULT_QUEUE = "upkeep"
+CELERY_TASK_ROUTES = {
+    "fan_out_post": {"queue": "fanout"},
+    "retract_post": {"queue": "fanout"},
+    "record_delivery": {"queue": "fanout"},
+    "push_batch": {"queue": "fanout_bulk"},
+    "push_batch_alone": {"queue": "fanout_bulk"},
+}
+CELERY_TASK_QUEUES = {name: {} for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_RESULT_EXPIRES = 3600
+CELERY_RESULT_CHORD_EXPIRES = 24 * 3600
+CELERY_REDIS_SOCKET_TIMEOUT = 5
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 2
+CELERY_REDIS_SOCKET_KEEPALIVE = True
+CELERY_REDIS_BACKEND_HEALTH_CHECK_INTERVAL = 10
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {
+        "visibility_timeout": LEASE,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+    if CELERY_BROKER_URL.startswith("redis")
+    else {"confirm_publish": True, "read_timeout": 10, "write_timeout": 10, "connect_timeout": 2}
+)
+CELERY_BEAT_SCHEDULE = {
+    "reconcile": {"task": "reconcile", "schedule": RECONCILE_EVERY, "options": {"expires": RECONCILE_EVERY}},
+    "prune": {"task": "prune", "schedule": 3600, "options": {"expires": 3600}},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+}
