@@ -1,0 +1,399 @@
+"""The fan-out of one post, in the order in which it happens: plan, deliver each batch, finish; then what a fault left open.
+
+A batch is a range of the author's follow index, never a list of ids: PostgreSQL packs the ids of the range into strings,
+Redis unpacks them, Python never touches the single follower. Taking a deleted post back is a fan-out too, of the kind
+'retract'. All of it can be called without a worker; tasks.py composes the chord. docs/design.md explains the protocol.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from . import outbox, timelines
+from .database import STORE_ERRORS, changed, rows
+from .models import Delivery, Kind, Outbox, Post
+
+EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A batch in our hands until the lease runs out; `lease_no` is the token that the closing statement shows."""
+
+    post_id: int
+    kind: str
+    batch_no: int
+    lease_no: int
+    author_id: int
+    lo: int
+    hi: int
+    size: int
+    cut: int
+    direct: bool
+    deadline: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a batch's range holds now. `chunks` are packed ids of those who should have the post."""
+
+    wanted: bool
+    found: int
+    hidden: int
+    chunks: list[str]
+
+
+def plan(post_id: int, kind: str) -> int | None:
+    """Splits the author's followers into batches. How many, or None if somebody else planned it.
+
+    One statement, so that the ranges, their sizes, the audience and the cut are of one snapshot. The recursion jumps
+    through the follow index a batch at a time; the last batch alone is counted. A deleted post has no batches to push,
+    and without a batch the delivery is closed at once.
+    """
+    found = rows(
+        """
+        WITH RECURSIVE due AS MATERIALIZED (
+            SELECT d.id, p.author_id FROM feeds_delivery d JOIN feeds_post p ON p.id = d.post_id
+            WHERE d.post_id = %(post_id)s AND d.kind = %(kind)s AND d.state = 'queued'
+            FOR UPDATE OF d SKIP LOCKED),
+        wanted AS (
+            SELECT due.author_id FROM due JOIN feeds_post p ON p.id = %(post_id)s
+            WHERE p.deleted_at IS NULL OR %(kind)s = 'retract'),
+        jump (batch_no, lo) AS (
+            SELECT 0, (SELECT min(follower_id) FROM followers_follow WHERE followee_id = wanted.author_id) FROM wanted
+            UNION ALL
+            SELECT batch_no + 1, (
+                SELECT follower_id FROM followers_follow
+                WHERE followee_id = (SELECT author_id FROM wanted) AND follower_id >= jump.lo
+                ORDER BY follower_id OFFSET %(batch)s LIMIT 1)
+            FROM jump WHERE lo IS NOT NULL),
+        ranges AS (
+            SELECT batch_no, CASE batch_no WHEN 0 THEN 0 ELSE lo END AS lo,
+                coalesce(lead(lo) OVER (ORDER BY batch_no), %(everybody)s) AS hi
+            FROM jump WHERE lo IS NOT NULL),
+        sized AS (
+            SELECT *, CASE WHEN hi < %(everybody)s THEN %(batch)s ELSE (
+                SELECT count(*) FROM followers_follow
+                WHERE followee_id = (SELECT author_id FROM wanted) AND follower_id >= ranges.lo) END AS size
+            FROM ranges),
+        planned AS (
+            INSERT INTO feeds_batch (post_id, kind, batch_no, author_id, lo, hi, size, attempts_allowed)
+            SELECT %(post_id)s, %(kind)s, batch_no, (SELECT author_id FROM wanted), lo, hi, size, %(attempts)s
+            FROM sized
+            RETURNING size)
+        UPDATE feeds_delivery d SET planned_at = now(), audience = total.audience, batches = total.batches,
+            cut = (SELECT coalesce(max(id), 0) FROM followers_follow WHERE followee_id = due.author_id),
+            state = CASE total.batches WHEN 0 THEN 'closed' ELSE 'pushing' END,
+            closed_by = CASE total.batches WHEN 0 THEN 'inline' END,
+            finished_at = CASE total.batches WHEN 0 THEN now() END
+        FROM due, (SELECT coalesce(sum(size), 0) AS audience, count(*) AS batches FROM planned) total
+        WHERE d.id = due.id RETURNING d.batches
+        """,
+        post_id=post_id,
+        kind=kind,
+        batch=settings.FANOUT_BATCH,
+        attempts=settings.BATCH_ATTEMPTS,
+        everybody=EVERYBODY,
+    )
+    return found[0][0] if found else None
+
+
+def deliver(post_id: int, kind: str, batch_no: int) -> str:
+    """Runs one batch: claim, range, push, close. Each step is a statement of its own, and commits before the next.
+
+    They must stay apart: an unfollow commits, then looks for claimed batches; a batch commits its claim, then reads its
+    range. So one of the two always sees the other. Returns what became of it: 'done', 'not mine', 'late' or 'lost'.
+    """
+    claim = _claim(post_id, kind, batch_no)
+    if claim is None:
+        return "not mine"
+    try:
+        return _push(claim) if kind == Kind.PUSH else _retract(claim)
+    except STORE_ERRORS:
+        _give_back(claim)
+        raise
+
+
+def _claim(post_id: int, kind: str, batch_no: int) -> Claim | None:
+    found = rows(
+        """
+        UPDATE feeds_batch b SET lease_no = lease_no + 1, attempts = attempts + 1,
+            lease_until = now() + %(lease)s * interval '1 second', claimed_at = coalesce(claimed_at, now())
+        FROM feeds_delivery d, feeds_post p
+        WHERE b.post_id = %(post_id)s AND b.kind = %(kind)s AND b.batch_no = %(batch_no)s AND b.state = 'open'
+          AND (b.lease_until IS NULL OR b.lease_until < now()) AND b.attempts < b.attempts_allowed
+          AND d.post_id = b.post_id AND d.kind = b.kind AND p.id = b.post_id
+        RETURNING b.lease_no, b.author_id, b.lo, b.hi, b.size, d.cut, p.visibility = 'direct',
+            floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
+        """,
+        post_id=post_id,
+        kind=kind,
+        batch_no=batch_no,
+        lease=settings.LEASE,
+        fence=settings.FENCE,
+    )
+    return Claim(post_id, kind, batch_no, *found[0]) if found else None
+
+
+def _push(claim: Claim) -> str:
+    readers = _read_range(claim, claim.cut)
+    delivered = 0
+    if readers.wanted:
+        for chunk in readers.chunks:
+            pushed = timelines.push(claim.post_id, chunk, deadline=claim.deadline)
+            if pushed is None:
+                return "late"
+            delivered += pushed
+        counts = Counter(
+            delivered=delivered,
+            skipped_inactive=readers.found - readers.hidden - delivered,
+            skipped_hidden=readers.hidden,
+            gone=claim.size - readers.found,
+        )
+        if _close(claim, counts):
+            return "done"
+        if Post.objects.live().filter(pk=claim.post_id).exists():
+            return "lost"
+    return _withdraw(claim)
+
+
+def _withdraw(claim: Claim) -> str:
+    """The post died under the fan-out: takes it out of the whole range, whatever an earlier run pushed, and to whomever."""
+    for chunk in _read_range(claim, EVERYBODY).chunks:
+        timelines.remove(claim.post_id, chunk)
+    found = _read_range(claim, claim.cut).found
+    counts = Counter(skipped_hidden=found, gone=claim.size - found)
+    return "done" if _close(claim, counts, of_the_dead=True) else "lost"
+
+
+def _retract(claim: Claim) -> str:
+    """Who followed after the plan needs nothing: a backfill looks whether the post lives."""
+    readers = _read_range(claim, claim.cut)
+    delivered = sum(timelines.remove(claim.post_id, chunk) for chunk in readers.chunks)
+    counts = Counter(
+        delivered=delivered, skipped_inactive=readers.found - delivered, gone=claim.size - readers.found
+    )
+    return "done" if _close(claim, counts, of_the_dead=True) else "lost"
+
+
+def _read_range(claim: Claim, cut: int) -> Range:
+    """The followers in the range with a follow id up to `cut`, those to be served packed, PUSH_CHUNK to a string."""
+    found = rows(
+        """
+        SELECT p.deleted_at IS NULL, coalesce(c.found, 0), coalesce(c.found - c.shown, 0), c.readers
+        FROM feeds_post p LEFT JOIN (
+            SELECT count(*) AS found, count(*) FILTER (WHERE shown) AS shown,
+                string_agg(follower_id::text, ',') FILTER (WHERE shown) AS readers
+            FROM (
+                SELECT follower_id, (row_number() OVER (ORDER BY follower_id) - 1) / %(chunk)s AS chunk,
+                    (NOT %(direct)s OR follower_id IN (
+                        SELECT account_id FROM feeds_mention WHERE post_id = %(post_id)s)) AS shown
+                FROM followers_follow
+                WHERE followee_id = %(author_id)s AND follower_id >= %(lo)s AND follower_id < %(hi)s AND id <= %(cut)s
+            ) f GROUP BY chunk
+        ) c ON true WHERE p.id = %(post_id)s
+        """,
+        post_id=claim.post_id,
+        author_id=claim.author_id,
+        lo=claim.lo,
+        hi=claim.hi,
+        cut=cut,
+        direct=claim.direct and claim.kind == Kind.PUSH,
+        chunk=settings.PUSH_CHUNK,
+    )
+    return Range(
+        wanted=found[0][0],
+        found=sum(row[1] for row in found),
+        hidden=sum(row[2] for row in found),
+        chunks=[row[3] for row in found if row[3]],
+    )
+
+
+def _close(claim: Claim, counts: Counter[str], *, of_the_dead: bool = False) -> bool:
+    """Writes the batch's counts, once, and looks in the same statement whether the post still lives (unless `of_the_dead`).
+
+    False if the lease went to another run, or if the post was deleted meanwhile.
+    """
+    return bool(
+        changed(
+            """
+            UPDATE feeds_batch SET state = 'done', lease_until = NULL, closed_at = now(), error = NULL,
+                delivered = %(delivered)s, skipped_inactive = %(skipped_inactive)s,
+                skipped_hidden = %(skipped_hidden)s, gone = %(gone)s
+            WHERE post_id = %(post_id)s AND kind = %(kind)s AND batch_no = %(batch_no)s
+              AND state = 'open' AND lease_no = %(lease_no)s
+              AND (%(of_the_dead)s OR EXISTS (SELECT 1 FROM feeds_post WHERE id = %(post_id)s AND deleted_at IS NULL))
+            """,
+            delivered=counts["delivered"],
+            skipped_inactive=counts["skipped_inactive"],
+            skipped_hidden=counts["skipped_hidden"],
+            gone=counts["gone"],
+            of_the_dead=of_the_dead,
+            **_token(claim),
+        )
+    )
+
+
+def _give_back(claim: Claim) -> None:
+    """A store failed: no attempt is burned, and the next run need not wait for the lease. `lease_no` stays risen."""
+    try:
+        changed(
+            """
+            UPDATE feeds_batch SET attempts = attempts - 1, lease_until = NULL, nudged_at = now()
+            WHERE post_id = %(post_id)s AND kind = %(kind)s AND batch_no = %(batch_no)s
+              AND state = 'open' AND lease_no = %(lease_no)s
+            """,
+            **_token(claim),
+        )
+    except STORE_ERRORS:
+        pass  # PostgreSQL is the store that failed: the lease runs out by itself
+
+
+def _token(claim: Claim) -> dict[str, Any]:
+    return {"post_id": claim.post_id, "kind": claim.kind, "batch_no": claim.batch_no, "lease_no": claim.lease_no}
+
+
+def finish(post_id: int, kind: str, closed_by: str) -> bool:
+    """Closes the delivery if all its batches are, with sums made afresh from their rows. Harmless at any time.
+
+    Must come after the commit of the last batch's closing: of two last batches the later one then sees both.
+    """
+    return bool(
+        changed(
+            """
+            UPDATE feeds_delivery d SET state = 'closed', closed_by = coalesce(closed_by, %(closed_by)s),
+                finished_at = coalesce(finished_at, now()), delivered = s.delivered,
+                skipped_inactive = s.skipped_inactive, skipped_hidden = s.skipped_hidden, gone = s.gone,
+                failed = s.failed
+            FROM (SELECT count(*) AS closed, coalesce(sum(delivered), 0) AS delivered,
+                    coalesce(sum(skipped_inactive), 0) AS skipped_inactive,
+                    coalesce(sum(skipped_hidden), 0) AS skipped_hidden, coalesce(sum(gone), 0) AS gone,
+                    coalesce(sum(size) FILTER (WHERE state = 'dead'), 0) AS failed
+                  FROM feeds_batch WHERE post_id = %(post_id)s AND kind = %(kind)s AND state <> 'open') s
+            WHERE d.post_id = %(post_id)s AND d.kind = %(kind)s AND d.state = 'pushing' AND s.closed = d.batches
+            """,
+            post_id=post_id,
+            kind=kind,
+            closed_by=closed_by,
+        )
+    )
+
+
+# What a fault left open: the reconciler's part
+
+
+def bury() -> int:
+    """Parks batches whose attempts are spent: they are dead, and their followers counted as failed."""
+    return changed(
+        """
+        UPDATE feeds_batch SET state = 'dead', closed_at = now(), lease_until = NULL,
+            error = coalesce(error, attempts || ' attempts ended without its closing')
+        WHERE state = 'open' AND attempts >= attempts_allowed AND coalesce(lease_until, '-infinity') < now()
+        """
+    )
+
+
+def nudge() -> list[tuple[int, str, int]]:
+    """Batches that nobody has worked on for a while, each to be published as a single task: (post, kind, number)."""
+    return rows(
+        """
+        UPDATE feeds_batch SET nudged_at = now()
+        WHERE (post_id, kind, batch_no) IN (
+            SELECT post_id, kind, batch_no FROM feeds_batch
+            WHERE state = 'open' AND coalesce(lease_until, '-infinity') < now()
+              AND nudged_at < now() - %(after)s * interval '1 second'
+            ORDER BY nudged_at LIMIT %(members)s FOR UPDATE SKIP LOCKED)
+        RETURNING post_id, kind, batch_no
+        """,
+        after=settings.NUDGE_AFTER,
+        members=settings.CHORD_MEMBERS,
+    )
+
+
+def finish_overdue() -> int:
+    """Closes deliveries whose last batch closed some seconds ago: their callback got lost."""
+    overdue = rows(
+        """
+        SELECT d.post_id, d.kind FROM feeds_delivery d
+        JOIN feeds_batch b ON b.post_id = d.post_id AND b.kind = d.kind
+        WHERE d.state = 'pushing' GROUP BY d.id
+        HAVING count(*) FILTER (WHERE b.state = 'open') = 0 AND max(b.closed_at) < now() - interval '5 seconds'
+        """
+    )
+    return sum(finish(post_id, kind, "reconciler") for post_id, kind in overdue)
+
+
+def gauges() -> dict[str, int]:
+    """Deliveries not closed, batches open, batches dead."""
+    [found] = rows(
+        """
+        SELECT (SELECT count(*) FROM feeds_delivery WHERE state <> 'closed'),
+            (SELECT count(*) FROM feeds_batch WHERE state = 'open'),
+            (SELECT count(*) FROM feeds_batch WHERE state = 'dead')
+        """
+    )
+    return dict(zip(("deliveries_open", "batches_open", "batches_dead"), found, strict=True))
+
+
+# The report
+
+STATES = {"queued": "planned", "pushing": "running", "closed": "done"}
+PARTS = ("audience", "delivered", "skipped_inactive", "skipped_hidden", "pulled", "gone", "failed")
+
+
+def report(post_id: int) -> dict[str, Any]:
+    """The delivery record of a post with its batches' progress and its tasks, as plain facts.
+
+    While it runs, the parts are the sums of the batches closed so far. Raises Delivery.DoesNotExist.
+    """
+    delivery = Delivery.objects.get(post_id=post_id, kind=Kind.PUSH)
+    [(total, done, failed, first_push_at, *sums)] = rows(
+        """
+        SELECT count(*), count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'dead'),
+            min(claimed_at), coalesce(sum(delivered), 0), coalesce(sum(skipped_inactive), 0),
+            coalesce(sum(skipped_hidden), 0), coalesce(sum(gone), 0),
+            coalesce(sum(size) FILTER (WHERE state = 'dead'), 0)
+        FROM feeds_batch WHERE post_id = %(post_id)s AND kind = 'push'
+        """,
+        post_id=post_id,
+    )
+    parts = {part: int(getattr(delivery, part)) for part in PARTS}
+    if delivery.state == Delivery.State.PUSHING:
+        parts |= zip(("delivered", "skipped_inactive", "skipped_hidden", "gone", "failed"), map(int, sums), strict=True)
+    tasks = Outbox.objects.filter(subject_id=post_id, task__in=outbox.TASKS["post.published"]).order_by("id")
+    until = delivery.finished_at or rows("SELECT now()")[0][0]
+    seconds = max(0.001, (until - delivery.queued_at).total_seconds())
+    return {
+        "id": post_id,
+        "state": STATES[delivery.state],
+        "closed_by": delivery.closed_by,
+        **parts,
+        "batches": {"total": total, "done": done, "failed": failed},
+        "queued_at": _iso(delivery.queued_at),
+        "first_push_at": _iso(first_push_at),
+        "finished_at": _iso(delivery.finished_at),
+        "seconds": round(seconds, 3),
+        "deliveries_per_second": round(parts["delivered"] / seconds),
+        "tasks": [_task(row) for row in tasks],
+    }
+
+
+def _task(row: Outbox) -> dict[str, Any]:
+    state = "finished" if row.done_at else "queued" if row.sent_at is None else "sent"
+    return {
+        "name": row.task,
+        "state": state,
+        "queued_at": _iso(row.created_at),
+        "finished_at": _iso(row.done_at),
+        "attempts": row.attempts,
+        "error": row.error,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment and moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,14 @@
+-- Gives each of many new readers an empty timeline that is complete to the first post. Leaves a built one as it is.
+-- KEYS[1] the prefix of the keys    ARGV readers ('1,2,3')
+-- Returns how many were made.
+
+local made = 0
+for reader in string.gmatch(ARGV[1], '%d+') do
+  local key = key_of(KEYS[1], reader)
+  if call('ZRANGE', key, -1, -1)[1] ~= built then
+    call('DEL', key)
+    call('ZADD', key, 0, built)
+    made = made + 1
+  end
+end
+return made

@@ -1,0 +1,116 @@
+"""The Celery doors: each takes the id of its outbox row, or a batch's key, and calls one story.
+
+Every task may run twice, late, or beside itself. The chord is composed here and nowhere else; it is the fast path, the
+rows are the truth, and `reconcile` finishes what a fault left open.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from celery import chord, shared_task
+from django.conf import settings
+
+from . import actions, fanout, outbox, rebuild
+from .database import STORE_ERRORS, rows
+from .models import Heartbeat, Kind
+
+RECONCILER = 0x6665656473  # the advisory lock's number: "feeds"
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="fan_out_post")
+def fan_out_post(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        return _fan_out(work.subject_id, Kind.PUSH) if work else "not mine"
+
+
+@shared_task(name="retract_post")
+def retract_post(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        return _fan_out(work.subject_id, Kind.RETRACT) if work else "not mine"
+
+
+def _fan_out(post_id: int, kind: str) -> str:
+    """A single batch is delivered here and now; more become a chord."""
+    batches = fanout.plan(post_id, kind)
+    if batches == 1:
+        return push_batch_alone(post_id, kind, 0)
+    if batches:
+        _publish_wave(post_id, kind, 0, batches)
+    return f"{batches} batches"
+
+
+def _publish_wave(post_id: int, kind: str, first: int, total: int) -> None:
+    """A chord of the next CHORD_MEMBERS batches: its publisher holds all of its messages in memory."""
+    following = min(first + settings.CHORD_MEMBERS, total)
+    batches = [push_batch.si(post_id, kind, batch_no) for batch_no in range(first, following)]
+    chord(batches, record_delivery.si(post_id, kind, following, total)).apply_async()
+
+
+@shared_task(name="push_batch")
+def push_batch(post_id: int, kind: str, batch_no: int) -> str:
+    """A chord's member. Whatever happens to the batch is in its row; the callback must come in any case."""
+    try:
+        return fanout.deliver(post_id, kind, batch_no)
+    except STORE_ERRORS as error:
+        log.warning("batch %d of %s of %d was given back: %s", batch_no, kind, post_id, error)
+        return "given back"
+
+
+@shared_task(name="record_delivery")
+def record_delivery(post_id: int, kind: str, following: int, total: int) -> str:
+    """A chord's callback: the next wave, or the end."""
+    if following < total:
+        _publish_wave(post_id, kind, following, total)
+        return f"{following} of {total} batches"
+    return "closed" if fanout.finish(post_id, kind, "callback") else "left open"
+
+
+@shared_task(name="push_batch_alone")
+def push_batch_alone(post_id: int, kind: str, batch_no: int, closed_by: str = "inline") -> str:
+    """A batch outside a chord: the only one, or one that the reconciler sends again."""
+    result = fanout.deliver(post_id, kind, batch_no)
+    fanout.finish(post_id, kind, closed_by)
+    return result
+
+
+@shared_task(name="sync_pair")
+def sync_pair(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        if not work:
+            return "not mine"
+        return rebuild.sync_pair(work.subject_id, work.object_id, deadline=work.deadline, waited=work.waited)
+
+
+@shared_task(name="rebuild_timeline")
+def rebuild_timeline(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        return rebuild.rebuild(work.subject_id) if work else "not mine"
+
+
+@shared_task(name="reconcile")
+def reconcile() -> dict[str, int]:
+    """Beat's sweep: finishes what a fault left open. One at a time, for thrift; two at once do no harm."""
+    Heartbeat.objects.record("workers")
+    if not rows("SELECT pg_try_advisory_lock(%(lock)s)", lock=RECONCILER)[0][0]:
+        return {}
+    try:
+        nudged = fanout.nudge()
+        for key in nudged:
+            push_batch_alone.delay(*key, closed_by="reconciler")
+        return {
+            "nudged": len(nudged),
+            "buried": fanout.bury(),
+            "finished": fanout.finish_overdue(),
+            "resent": outbox.resend(),
+        }
+    finally:
+        rows("SELECT pg_advisory_unlock(%(lock)s)", lock=RECONCILER)
+
+
+@shared_task(name="prune")
+def prune() -> dict[str, int]:
+    """Beat's broom: what nobody will ask for any more."""
+    return {"outbox": outbox.prune(), "keys": actions.prune_keys()}
