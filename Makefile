@@ -1,0 +1,81 @@
+# The commands of daily work; `make` alone lists them. All they make is in .venv/ and .run/.
+# Recipes that run the service are one simple command each, so that make starts it without a shell in between:
+# then a kill -9 of make reaches it (setpriv), and it stops everything in order.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := setpriv --pdeathsig TERM $(BIN)/python -m feedsvc.run
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+SERVICE := .venv/requirements.installed
+TOOLS := .venv/requirements-dev.installed
+USERS ?= 20
+TIME ?= 30s
+FOLLOWERS ?= 100000
+
+.PHONY: help setup up demo test lint load bench locks clean
+
+help:  ## list these targets
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/\1@\2/p' Makefile | while IFS=@ read -r name does; do printf 'make %-6s %s\n' "$$name" "$$does"; done
+
+setup: $(SERVICE) $(TOOLS)  ## make .venv with the service and the tools (the other targets do it when needed)
+
+up: $(SERVICE)  ## run the service on PORT (8000) until Ctrl-C
+	@$(RUN)
+
+demo: export RUN_DIR := .run/demo
+demo: export FANOUT_BATCH := 2000
+demo: $(SERVICE)  ## watch posts reach every follower of a made-up graph
+	@$(RUN) -- python manage.py demo $(ARGS)
+
+test: $(TOOLS)  ## run the tests; ARGS="-k follow -x" goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+# No server is asked; the settings only want well-formed addresses.
+lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
+lint: export REDIS_URL := redis://127.0.0.1:1
+lint: export CACHE_URL := redis://127.0.0.1:1
+lint: export CELERY_BROKER_URL := redis://127.0.0.1:1
+lint: export CELERY_RESULT_BACKEND := redis://127.0.0.1:1
+lint: $(TOOLS)  ## ruff, mypy, the floors of docs/design.md, missing migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+load: export RUN_DIR := .run/load
+load: export RATE_LIMITS := off
+load: $(TOOLS)  ## let Locust's USERS (20) use a fresh service for TIME (30s), report in .run/load/report.html
+	@$(RUN) -- locust -f loadtests/locustfile.py --headless -u $(USERS) -t $(TIME) --html .run/load/report.html $(ARGS)
+
+bench: export RUN_DIR := .run/bench
+bench: $(SERVICE)  ## time one post to FOLLOWERS (100000) accounts; ARGS go to `manage.py bench`
+	@$(RUN) -- python manage.py bench fanout --followers $(FOLLOWERS) $(ARGS)
+
+locks: $(TOOLS)  ## recompile both requirements files from their .in
+	$(PIP_COMPILE) --output-file requirements.txt requirements.in
+	$(PIP_COMPILE) --output-file requirements-dev.txt requirements-dev.in
+
+clean:  ## remove .venv, .run and all caches
+	rm -rf .venv .run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: a lock is installed again only when it changed.
+$(SERVICE): requirements.txt | .venv/bin/python
+	@echo "installing requirements.txt"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(TOOLS): requirements-dev.txt $(SERVICE)
+	@echo "installing requirements-dev.txt"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "feedsvc needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "This Python can't make virtual environments: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
