@@ -78,9 +78,7 @@ def get_visible(viewer: Account | None, post_id: int) -> Post:
     return Post.objects.visible_to(viewer).get(pk=post_id)
 
 
-def author_timeline(
-    viewer: Account | None, author_id: int, cursor: Cursor, *, exclude_replies: bool = False
-) -> Page:
+def author_timeline(viewer: Account | None, author_id: int, cursor: Cursor, *, exclude_replies: bool = False) -> Page:
     """What an author wrote, as far as the viewer may see it."""
     posts = Post.objects.visible_to(viewer).filter(author=author_id)
     return _page(posts.filter(_NO_REPLY_TO_OTHERS) if exclude_replies else posts, cursor)
@@ -88,7 +86,7 @@ def author_timeline(
 
 def public_timeline(cursor: Cursor) -> Page:
     """What everybody wrote for everybody, replies to others left out."""
-    return _page(Post.objects.live().filter(_NO_REPLY_TO_OTHERS, visibility="public"), cursor)
+    return _page(Post.objects.visible_to(None).filter(_NO_REPLY_TO_OTHERS, visibility="public"), cursor)
 
 
 _NO_REPLY_TO_OTHERS = Q(in_reply_to_account=None) | Q(in_reply_to_account=F("author"))
@@ -116,16 +114,23 @@ def entity(post: Post) -> Entity:
 
 def account_entity(account_id: int) -> Entity:
     """One account as the database has it now. Raises Account.DoesNotExist."""
-    try:
-        return _account_entities([account_id])[account_id][1]
-    except KeyError:
-        raise Account.DoesNotExist("No such account") from None
+    for facts in account_entities([account_id]):
+        return facts
+    raise Account.DoesNotExist("No such account")
+
+
+def account_entities(account_ids: list[int]) -> list[Entity]:
+    """Accounts as the database has them now, in the order given; unknown ones are left out."""
+    found = _account_entities(account_ids)
+    return [found[account_id][1] for account_id in account_ids if account_id in found]
 
 
 def hydrate(refs: list[Ref]) -> list[Entity]:
     """The posts with their authors, in the order of the references."""
     post_keys = {(ref.post_id, ref.version): f"post:{ref.post_id}:{ref.version}" for ref in refs}
-    account_keys = {(ref.account_id, ref.account_version): f"account:{ref.account_id}:{ref.account_version}" for ref in refs}
+    account_keys = {
+        (ref.account_id, ref.account_version): f"account:{ref.account_id}:{ref.account_version}" for ref in refs
+    }
     known = cache.get_many([*post_keys.values(), *account_keys.values()]) if refs else {}
     posts = _complete("post", post_keys, known, _post_entities)
     accounts = _complete("account", account_keys, known, _account_entities)
@@ -148,8 +153,10 @@ def _post_entities(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
     """Version and facts by id."""
     found = Post.objects.filter(pk__in=post_ids)
     mentions: dict[int, list[Entity]] = {post.pk: [] for post in found}
-    for post_id, account_id, username in Mention.objects.filter(post__in=mentions).order_by("id").values_list(
-        "post_id", "account_id", "account__username"
+    for post_id, account_id, username in (
+        Mention.objects.filter(post__in=mentions)
+        .order_by("id")
+        .values_list("post_id", "account_id", "account__username")
     ):
         mentions[post_id].append({"id": account_id, "username": username})
     return {
@@ -203,4 +210,4 @@ def mentioned_in(text: str) -> list[Account]:
 
 def iso(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC with milliseconds and a Z."""
-    return moment and f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z" if moment else None

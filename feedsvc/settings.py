@@ -84,12 +84,23 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.postgres",
+    "corsheaders",
     "oauth2_provider",
     "rest_framework",
     "followers.apps.FollowersConfig",
     "feeds.apps.FeedsConfig",
 ]
-MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
+MIDDLEWARE = [
+    "feeds.api.operations.MeasureMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "feeds.api.throttling.RateLimitMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
+CORS_ALLOW_ALL_ORIGINS = True  # clients in browsers live anywhere, and show a token, not a cookie
+CORS_URLS_REGEX = r"^/(api/|oauth/token|\.well-known/)"
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
+CORS_EXPOSE_HEADERS = ["Link", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
 ROOT_URLCONF = "feedsvc.urls"
 WSGI_APPLICATION = "feedsvc.wsgi.application"
 APPEND_SLASH = False
@@ -146,10 +157,12 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["feeds.api.auth.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
-        "rest_framework.parsers.JSONParser",
+        "feeds.api.parsers.JSONParser",
         "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
+        "feeds.api.parsers.MultiPartParser",
     ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "feeds.api.parsers.AlwaysJSON",
+    "DEFAULT_THROTTLE_CLASSES": ["feeds.api.throttling.Throttle"],
     "EXCEPTION_HANDLER": "feeds.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
 }
@@ -183,7 +196,9 @@ CELERY_TASK_ROUTES = {
     "push_batch": {"queue": "fanout_bulk"},
     "push_batch_alone": {"queue": "fanout_bulk"},
 }
-CELERY_TASK_QUEUES = {name: {} for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")}
+CELERY_TASK_QUEUES: dict[str, Any] = {
+    name: {} for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")
+}
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS = False

@@ -146,3 +146,19 @@ def make_followers(*, followee_id: int, prefix: str, first: int, last: int) -> s
         )
         packed: str = cursor.fetchone()[0]
     return packed
+
+
+def remove_followers(*, followee_id: int, prefix: str, most: int) -> list[int]:
+    """Removes accounts that make_followers made, at most so many, with their follows. Returns their ids; none: none left."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH chosen AS (
+                SELECT f.id, f.follower_id FROM followers_follow f JOIN followers_account a ON a.id = f.follower_id
+                WHERE f.followee_id = %(followee)s AND starts_with(a.username, %(prefix)s) LIMIT %(most)s),
+            unfollowed AS (DELETE FROM followers_follow WHERE id IN (SELECT id FROM chosen))
+            DELETE FROM followers_account WHERE id IN (SELECT follower_id FROM chosen) RETURNING id
+            """,
+            {"followee": followee_id, "prefix": prefix, "most": most},
+        )
+        return [account_id for (account_id,) in cursor.fetchall()]

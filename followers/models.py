@@ -16,22 +16,26 @@ from django.db.models.functions import Now
 from oauth2_provider.models import AbstractApplication
 
 RESERVED_USERNAMES = frozenset(
-    "about account accounts admin administrator api app apps auth explore feedsvc healthz help home metrics moderator"
-    " oauth public root search settings staff static streaming support system tags timelines web www".split()
+    """
+    about account accounts admin administrator api app apps auth explore feedsvc healthz help home metrics moderator
+    oauth public root search settings staff static streaming support system tags timelines web www
+    """.split()
 )
 USERNAME = RegexValidator(r"\A[a-z0-9_]{1,30}\Z", "may hold only lower-case letters, digits and _, 30 at most")
 
 
 class AccountManager(BaseUserManager["Account"]):
     def get_by_natural_key(self, username: str | None) -> Account:
-        return self.get(username=(username or "").lower())
+        """By user name or e-mail, as sign-in forms take both."""
+        name = (username or "").lower()
+        return self.get(email=name) if "@" in name else self.get(username=name)
 
     def active(self) -> models.QuerySet[Account]:
         """Those who read their home timeline in the last INACTIVE_DAYS: only they have one in Redis."""
         return self.filter(last_active_at__gt=Now() - timedelta(days=settings.INACTIVE_DAYS))
 
 
-class Account(AbstractBaseUser, PermissionsMixin):
+class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-missing]  # of the library's Application
     """Somebody who posts and reads. `version` rises with every change that a reader of the account can see."""
 
     username = models.CharField(max_length=30, unique=True, validators=[USERNAME])

@@ -1,0 +1,101 @@
+"""Who is asking: bearer tokens, and the scopes that they carry.
+
+A token speaks for an account (`request.user`), or for an application alone (`request.user` is None); `request.auth` is
+the token. A view says what it wants of it by three attributes, which HasScope reads:
+    scopes = {"GET": "read:statuses"}   by method; any one of several, space separated, will do
+    anonymous = ("GET",)                methods that need no token at all
+    app_token = True                    an application's own token will do
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from oauth2_provider.models import AccessToken, set_token_value
+from oauth2_provider.settings import oauth2_settings
+from oauthlib.common import generate_token
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from followers.models import Account, Application
+
+FOLLOW = {f"{verb}:{what}" for verb in ("read", "write") for what in ("blocks", "follows", "mutes")}
+BOTH = ("accounts", "bookmarks", "favourites", "filters", "lists", "notifications", "search", "statuses")
+SCOPES = (
+    {"read", "write", "follow", "push", "profile", "write:conversations", "write:media", "write:reports"}
+    | FOLLOW
+    | {f"{verb}:{what}" for verb in ("read", "write") for what in BOTH}
+)
+INVALID = "The access token is invalid"
+
+
+class AnyRequest(Request):
+    """What a view is given that anybody may call: `user` is None unless an account's token came with it."""
+
+    user: Account | None  # type: ignore[assignment]
+    auth: Any
+
+
+class AccountRequest(Request):
+    """What a view is given that wants an account."""
+
+    user: Account
+    auth: AccessToken
+
+
+def covers(granted: str, needed: str) -> bool:
+    """Whether scopes (space separated) contain `needed`, or imply it: `write` implies `write:statuses`."""
+    held = granted.split()
+    return needed in held or needed.partition(":")[0] in held or ("follow" in held and needed in FOLLOW)
+
+
+def checksum(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+def issue_token(*, account: Account | None, application: Application, scope: str) -> tuple[AccessToken, str]:
+    """A new token and its text. Only the checksum is stored, so this is the one time that the text can be had."""
+    text = generate_token()
+    expires = timezone.now() + timedelta(seconds=oauth2_settings.ACCESS_TOKEN_EXPIRE_SECONDS)
+    token = AccessToken(user=account, application=application, scope=scope, expires=expires)
+    set_token_value(token, text)
+    token.save(force_insert=True)
+    return token, text
+
+
+class BearerAuthentication(BaseAuthentication):
+    """One statement a request: the token by its checksum, with its account and its application."""
+
+    def authenticate(self, request: Request) -> tuple[Account | None, AccessToken] | None:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        found = AccessToken.objects.select_related("user", "application")
+        token = found.filter(token_checksum=checksum(text.strip())).first()
+        if token is None or token.is_expired() or not (token.user is None or token.user.is_active):
+            raise AuthenticationFailed(INVALID)
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="feedsvc"'
+
+
+class HasScope(BasePermission):
+    def has_permission(self, request: Any, view: Any) -> bool:
+        method = "GET" if request.method == "HEAD" else request.method
+        needed = getattr(view, "scopes", {}).get(method)
+        open_to_all = method in getattr(view, "anonymous", ())
+        if request.auth is None:
+            if open_to_all:
+                return True
+            raise NotAuthenticated(INVALID)
+        if needed and not any(covers(request.auth.scope, scope) for scope in needed.split()):
+            raise PermissionDenied("This action is outside the authorized scopes")
+        if request.user is None and not (open_to_all or getattr(view, "app_token", False)):
+            raise NotAuthenticated("This method requires an authenticated user")
+        return True

@@ -1,0 +1,117 @@
+"""For whoever runs the service: /healthz, /metrics, how long requests take. And the picture of those who have none."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+from django_redis import get_redis_connection
+from kombu import Connection
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from feeds import fanout, outbox, timelines
+from feeds.metrics import http_seconds
+from feeds.models import Heartbeat
+
+ALIVE = timedelta(seconds=30)
+PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 80"><rect width="80" height="80" fill="#d6dbe1"/>\
+<circle cx="40" cy="30" r="14" fill="#8a95a3"/><path d="M12 80a28 28 0 0 1 56 0z" fill="#8a95a3"/></svg>"""
+
+
+class MeasureMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        response = self.get_response(request)
+        # Labels must be few: the route and not the path, and no methods that clients made up.
+        route = request.resolver_match.route.rstrip("/") if request.resolver_match else "none"
+        method = request.method if request.method in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"
+        http_seconds.labels(method, route, response.status_code).observe(time.perf_counter() - began)
+        return response
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """200 as long as PostgreSQL answers: without the other parts the service is late or slow, not down."""
+    parts = {"postgresql": _postgresql(), "redis": timelines.ping(), "cache": _cache(), "broker": _broker()}
+    seen = _seen() if parts["postgresql"] else set()
+    parts |= {part: part in seen for part in ("relay", "workers", "beat")}
+    status = "up" if all(parts.values()) else "degraded" if parts["postgresql"] else "down"
+    shown = {part: "up" if up else "down" for part, up in parts.items()}
+    return JsonResponse({"status": status, "parts": shown}, status=200 if parts["postgresql"] else 503)
+
+
+def _postgresql() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True
+
+
+def _cache() -> bool:
+    try:
+        return bool(get_redis_connection("default").ping())
+    except redis.RedisError:
+        return False
+
+
+def _broker() -> bool:
+    bounds = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    options = bounds if settings.CELERY_BROKER_URL.startswith("redis") else {}
+    with Connection(settings.CELERY_BROKER_URL, connect_timeout=1, transport_options=options) as broker:
+        try:
+            broker.transport.close_connection(broker.transport.establish_connection())
+        except Exception:  # each transport has its own; whichever it was, the broker did not answer
+            return False
+    return True
+
+
+def _seen() -> set[str]:
+    return set(Heartbeat.objects.filter(seen_at__gt=Now() - ALIVE).values_list("part", flat=True))
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What was counted (in every process, where PROMETHEUS_MULTIPROC_DIR lets them share it), and what waits now."""
+    counted = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted)
+    waiting = CollectorRegistry()
+    waiting.register(Waiting())
+    return HttpResponse(generate_latest(counted) + generate_latest(waiting), content_type=CONTENT_TYPE_LATEST)
+
+
+class Waiting(Collector):
+    """Gauges read from the rows. Without PostgreSQL there are none, but `feedsvc_postgresql_up` to say so."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            found = {f"outbox_{name}": value for name, value in outbox.gauges().items()} | fanout.gauges()
+        except DatabaseError:
+            found = {}
+        yield GaugeMetricFamily("feedsvc_postgresql_up", "Whether PostgreSQL answered", value=bool(found))
+        for name, value in found.items():
+            yield GaugeMetricFamily(f"feedsvc_{name}", name.replace("_", " "), value=value)
+
+
+@require_safe
+@cache_control(public=True, max_age=24 * 3600)
+def picture(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(PICTURE, content_type="image/svg+xml")

@@ -1,0 +1,52 @@
+"""Pages: what a request asks for (`cursor`), and the Link header by which the answer leads on (`response`)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from feeds.posts import Cursor
+
+BOUNDS = ("max_id", "since_id", "min_id")
+
+
+def cursor(request: Request, *, limit: int = 20, cap: int = 40) -> Cursor:
+    """A limit above the cap is the cap. What is left blank counts as not given."""
+    query = request.query_params
+    asked = query.get("limit") or str(limit)
+    if not re.fullmatch("0*[1-9][0-9]*", asked):
+        raise ParseError("limit must be a whole number, at least 1")
+    bounds = {name: number(name, query[name]) for name in BOUNDS if query.get(name)}
+    return Cursor(limit=min(int(asked), cap) if len(asked) < 20 else cap, **bounds)
+
+
+def number(name: str, text: str) -> int:
+    if not re.fullmatch("[0-9]{1,19}", text) or int(text) >= 1 << 63:
+        raise ParseError(f"{name} must be a decimal number below 2^63")
+    return int(text)
+
+
+def response(
+    request: Request, items: list[Any], *, next_max_id: int | None, prev_min_id: int | None, status: int = 200
+) -> Response:
+    """Next first: some clients look no further."""
+    links = []
+    if next_max_id is not None:
+        links.append(f'<{_url(request, max_id=next_max_id)}>; rel="next"')
+    if prev_min_id is not None:
+        links.append(f'<{_url(request, min_id=prev_min_id)}>; rel="prev"')
+    return Response(items, status, headers={"Link": ", ".join(links)} if links else None)
+
+
+def _url(request: Request, **bound: int) -> str:
+    """This request's URL with another bound; its other parameters stay."""
+    query = request.query_params.copy()
+    for name in BOUNDS:
+        query.pop(name, None)
+    query.update({name: str(value) for name, value in bound.items()})
+    return f"{settings.BASE_URL}{request.path}?{query.urlencode()}"

@@ -1,0 +1,111 @@
+"""Rate limits: so many requests in so many minutes, for each address and for each account.
+
+A window begins with its first request. The middleware counts by address and writes the headers, with the window that
+has least left; Throttle, which REST framework asks once it knows who calls, counts by account, and what a view sets in
+    rates = {"DELETE": DELETES}
+Without Redis nothing is counted, and everybody is let through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django_redis import get_redis_connection
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import RedisStorage
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from feeds import metrics
+
+from . import errors
+
+REQUESTS = RateLimitItemPerMinute(300, 5, namespace="requests")
+SIGN_UPS = RateLimitItemPerMinute(5, 30, namespace="sign_ups")
+DELETES = RateLimitItemPerMinute(30, 30, namespace="deletes")
+LIMITED = ("/api/", "/oauth/")
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is left (below 0: too much was asked), and when it ends, in unix seconds."""
+
+    limit: int
+    left: int
+    ends: float
+
+    @property
+    def wait(self) -> int:
+        return max(1, round(self.ends - time.time()))
+
+
+class RateLimitMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not settings.RATE_LIMITS or not request.path_info.startswith(LIMITED):
+            return self.get_response(request)
+        window = _spend(request, REQUESTS, "address", address(request))
+        response = errors.too_many(window.wait) if window and window.left < 0 else self.get_response(request)
+        _write_headers(request, response)
+        return response
+
+
+class Throttle(BaseThrottle):
+    exceeded: Window | None = None
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        if not settings.RATE_LIMITS:
+            return True
+        whose = ("account", str(request.user.pk)) if request.user else ("address", address(request))
+        rates = [REQUESTS] if request.user else []  # the middleware has counted the address
+        if rate := getattr(view, "rates", {}).get(request.method):
+            rates.append(rate)
+        windows = [_spend(request, rate, *whose) for rate in rates]
+        self.exceeded = next((window for window in windows if window and window.left < 0), None)
+        return self.exceeded is None
+
+    def wait(self) -> float | None:
+        return self.exceeded.wait if self.exceeded else None
+
+
+def address(request: HttpRequest | Request) -> str:
+    """The caller's IP address. Behind a proxy of ours it is the last one in the list: what that proxy itself saw."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.TRUST_PROXY else ""
+    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR", "")
+
+
+def _spend(request: HttpRequest | Request, rate: RateLimitItem, *whose: str) -> Window | None:
+    """Counts this request; the window as it is then, or None if Redis does not answer."""
+    key = rate.key_for(*whose)
+    try:
+        used = _storage().incr(key, rate.get_expiry())
+        window = Window(rate.amount, rate.amount - used, _storage().get_expiry(key))
+    except redis.RedisError:
+        metrics.rate_limits_skipped.inc()
+        return None
+    request.META.setdefault("feedsvc.windows", []).append(window)
+    return window
+
+
+@cache
+def _storage() -> RedisStorage:
+    """On the cache's connections, which never wait long."""
+    return RedisStorage("redis://", connection_pool=get_redis_connection("default").connection_pool)
+
+
+def _write_headers(request: HttpRequest, response: HttpResponse) -> None:
+    if windows := request.META.get("feedsvc.windows"):
+        tightest = min(windows, key=lambda window: window.left)
+        response["X-RateLimit-Limit"] = str(tightest.limit)
+        response["X-RateLimit-Remaining"] = str(max(0, tightest.left))
+        response["X-RateLimit-Reset"] = datetime.fromtimestamp(tightest.ends, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

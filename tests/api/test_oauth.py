@@ -1,0 +1,218 @@
+"""Applications, their tokens, and what tokens may do."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from oauth2_provider.models import AccessToken
+from rest_framework.test import APIClient
+
+from followers.models import Application
+from tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
+
+OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def app(api: Any) -> dict[str, str]:
+    """A registered application's id and secret."""
+    form = {"client_name": "a client", "redirect_uris": OUT_OF_BAND, "scopes": "read write"}
+    answer = api().post("/api/v1/apps", form).json()
+    return {"client_id": answer["client_id"], "client_secret": answer["client_secret"]}
+
+
+def bearer(token: str) -> APIClient:
+    caller = APIClient(raise_request_exception=False)
+    caller.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return caller
+
+
+def test_an_application_registers_with_json_and_with_a_form(api: Any) -> None:
+    uris = ["https://example.org/back", "myapp://back"]
+    expected = {
+        "name": "a client",
+        "website": None,
+        "scopes": ["read"],
+        "redirect_uri": "\n".join(uris),
+        "redirect_uris": uris,
+        "client_secret_expires_at": 0,
+    }
+    for answer in (
+        api().post("/api/v1/apps", {"client_name": "a client", "redirect_uris": uris}, format="json"),
+        api().post("/api/v1/apps/", {"client_name": "a client", "redirect_uris[]": uris}),
+        api().post("/api/v1/apps", {"client_name": "a client", "redirect_uris": "\n".join(uris)}),
+    ):
+        assert answer.status_code == 200
+        assert answer.json() | expected == answer.json()
+        assert answer.json()["client_id"] and answer.json()["client_secret"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"client_name": ""},
+        {"client_name": "a\0b"},
+        {"redirect_uris": ""},
+        {"redirect_uris": "javascript:alert(1)"},
+        {"redirect_uris": "no-scheme"},
+        {"redirect_uris": "http://[broken"},
+        {"redirect_uris": [["nested"]]},
+        {"scopes": "read everything"},
+        {"website": "javascript:alert(1)"},
+    ],
+)
+def test_an_application_that_makes_no_sense_is_refused(api: Any, wrong: dict[str, Any]) -> None:
+    answer = api().post("/api/v1/apps", {"client_name": "x", "redirect_uris": OUT_OF_BAND} | wrong, format="json")
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("Validation failed: ")
+    assert not Application.objects.exists()
+
+
+def test_a_secret_and_a_token_are_stored_as_hashes_only(api: Any, app: dict[str, str]) -> None:
+    token = api().post("/oauth/token", app | {"grant_type": "client_credentials"}).json()["access_token"]
+    assert app["client_secret"] not in Application.objects.get().client_secret
+    assert AccessToken.objects.get().token == ""
+    assert AccessToken.objects.get().token_checksum != token
+
+
+def test_an_application_gets_a_token_of_its_own(api: Any, app: dict[str, str]) -> None:
+    form = app | {"grant_type": "client_credentials", "scope": "read write:statuses"}
+    basic = base64.b64encode(f"{app['client_id']}:{app['client_secret']}".encode()).decode()
+    for answer in (
+        api().post("/oauth/token", form, format="json"),
+        api().post("/oauth/token/", form),
+        api().post(
+            "/oauth/token",
+            {"grant_type": "client_credentials", "scope": form["scope"]},
+            HTTP_AUTHORIZATION=f"Basic {basic}",
+        ),
+    ):
+        assert answer.status_code == 200
+        assert set(answer.json()) == {"access_token", "token_type", "scope", "created_at"}
+        assert answer.json()["token_type"] == "Bearer"
+        assert answer.json()["scope"] == "read write:statuses"
+        assert isinstance(answer.json()["created_at"], int)
+        found = bearer(answer.json()["access_token"]).get("/api/v1/apps/verify_credentials").json()
+        assert (found["name"], found["scopes"], found["redirect_uris"]) == (
+            "a client",
+            ["read", "write"],
+            [OUT_OF_BAND],
+        )
+
+
+def test_the_password_grant_gives_a_token_of_the_account(api: Any, app: dict[str, str], settings: Any) -> None:
+    account = AccountFactory(username="alice")
+    account.set_password(PASSWORD)
+    account.save()
+    form = app | {"grant_type": "password", "username": "Alice", "password": PASSWORD}
+
+    answer = api().post("/oauth/token", form | {"scope": "read write"}, format="json")
+    me = bearer(answer.json()["access_token"]).get("/api/v1/accounts/verify_credentials")
+    assert (me.status_code, me.json()["username"]) == (200, "alice")
+    assert "refresh_token" not in answer.json()
+
+    wrong = api().post("/oauth/token", form | {"password": "not it"})
+    assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_grant")
+
+    settings.OAUTH_PASSWORD_GRANT = False
+    off = api().post("/oauth/token", form)
+    assert (off.status_code, off.json()["error"]) == (400, "unsupported_grant_type")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "error"),
+    [
+        ({"client_secret": "not it"}, 401, "invalid_client"),
+        ({"client_id": "nobody"}, 401, "invalid_client"),
+        ({"client_id": ""}, 401, "invalid_client"),
+        ({"scope": "read push"}, 400, "invalid_scope"),
+        ({"scope": "everything"}, 400, "invalid_scope"),
+        ({"grant_type": ""}, 400, "invalid_request"),
+        ({"grant_type": "magic"}, 400, "unsupported_grant_type"),
+        ({"grant_type": ["password"]}, 400, "invalid_request"),
+        ({"grant_type": "\0"}, 400, "invalid_request"),
+        ({"scope": "\ud800"}, 400, "invalid_request"),
+    ],
+)
+def test_a_token_request_that_is_wrong_says_why(
+    api: Any, app: dict[str, str], wrong: dict[str, Any], status: int, error: str
+) -> None:
+    body = json.dumps(app | {"grant_type": "client_credentials"} | wrong)
+    answer = api().post("/oauth/token", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert answer.json()["error_description"]
+    assert not AccessToken.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic", "Basic é", "Basic bm9jb2xvbg==", "Basic YQA6Yg==", "Basic ////", "Digest x"]
+)
+def test_broken_basic_authentication_is_refused(api: Any, header: str) -> None:
+    answer = api().post("/oauth/token", {"grant_type": "client_credentials"}, HTTP_AUTHORIZATION=header)
+    assert answer.status_code in (400, 401)
+
+
+def test_a_token_is_revoked_by_the_application_that_got_it(api: Any, app: dict[str, str]) -> None:
+    token = api().post("/oauth/token", app | {"grant_type": "client_credentials"}).json()["access_token"]
+    form = {"client_name": "another", "redirect_uris": OUT_OF_BAND}
+    other = api().post("/api/v1/apps", form).json()
+    theirs = {"client_id": other["client_id"], "client_secret": other["client_secret"]}
+
+    assert api().post("/oauth/revoke", theirs | {"token": token}).status_code == 403
+    assert api().post("/oauth/revoke", {"token": token}).status_code == 403
+    assert bearer(token).get("/api/v1/apps/verify_credentials").status_code == 200
+
+    for _ in range(2):  # what is revoked can be revoked again
+        answer = api().post("/oauth/revoke", app | {"token": token}, format="json")
+        assert (answer.status_code, answer.json()) == (200, {})
+    assert bearer(token).get("/api/v1/apps/verify_credentials").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reads", "writes"),
+    [
+        ("read write", 200, 200),
+        ("read", 200, 403),
+        ("write", 403, 200),
+        ("read:statuses", 200, 403),
+        ("write:statuses", 403, 200),
+        ("read:accounts follow", 403, 403),
+    ],
+)
+def test_scopes_decide_and_a_top_level_scope_implies_its_parts(api: Any, scopes: str, reads: int, writes: int) -> None:
+    caller = api(AccountFactory(), scopes)
+    assert caller.get("/api/v1/timelines/home").status_code == reads
+    answer = caller.post("/api/v1/statuses", {"status": "x"})
+    assert answer.status_code == writes
+    if writes == 403:
+        assert answer.json() == {"error": "This action is outside the authorized scopes"}
+
+
+def test_the_follow_scope_lets_follow(api: Any) -> None:
+    assert api(AccountFactory(), "follow").post(f"/api/v1/accounts/{AccountFactory().pk}/follow").status_code == 200
+
+
+def test_without_an_account_there_is_no_home(api: Any, app: dict[str, str]) -> None:
+    token = api().post("/oauth/token", app | {"grant_type": "client_credentials"}).json()["access_token"]
+    for caller, error in (
+        (api(), "The access token is invalid"),
+        (bearer("nonsense"), "The access token is invalid"),
+        (bearer("\ud800"), "The access token is invalid"),
+        (bearer(token), "This method requires an authenticated user"),
+    ):
+        answer = caller.get("/api/v1/timelines/home")
+        assert (answer.status_code, answer.json()) == (401, {"error": error})
+
+
+def test_a_token_ends_with_its_account(api: Any) -> None:
+    account = AccountFactory()
+    caller = api(account)
+    account.is_active = False
+    account.save()
+    assert caller.get("/api/v1/timelines/public").status_code == 401

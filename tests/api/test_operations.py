@@ -1,0 +1,115 @@
+"""Health, metrics and rate limits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+from django.db.models.functions import Now
+from limits.storage import RedisStorage
+from rest_framework.test import APIClient
+
+from feeds.api import throttling
+from feeds.models import Heartbeat
+from tests.factories import AccountFactory, PostFactory, token
+
+pytestmark = pytest.mark.django_db
+
+PARTS = {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat"}
+
+
+def test_health_names_each_part(api: Any) -> None:
+    Heartbeat.objects.record("relay")
+    Heartbeat.objects.create(part="beat", seen_at=Now() - timedelta(seconds=31))
+    answer = api().get("/healthz")
+    assert answer.status_code == 200
+    assert set(answer.json()["parts"]) == PARTS
+    up = {part for part, state in answer.json()["parts"].items() if state == "up"}
+    assert up == {"postgresql", "redis", "cache", "broker", "relay"}
+    assert answer.json()["status"] == "degraded"
+
+
+def test_metrics_show_requests_by_route_and_what_waits(api: Any) -> None:
+    post = PostFactory()
+    api().get(f"/api/v1/statuses/{post.pk}")
+    text = api().get("/metrics").content.decode()
+    assert 'feedsvc_http_seconds_count{method="GET",route="api/v1/statuses/<id:post_id>",status="200"}' in text
+    assert "feedsvc_outbox_unsent 1.0" in text
+    assert "feedsvc_deliveries_open 1.0" in text
+    assert "feedsvc_postgresql_up 1.0" in text
+
+
+@pytest.fixture
+def limited(settings: Any) -> None:
+    settings.RATE_LIMITS = True
+
+
+def use_up(*whose: str) -> None:
+    rate = throttling.REQUESTS
+    throttling._storage().incr(rate.key_for(*whose), rate.get_expiry(), amount=rate.amount)
+
+
+def test_every_answer_says_how_much_is_left(api: Any, limited: None) -> None:
+    alice = api(AccountFactory())
+    answers = [
+        alice.get("/api/v1/timelines/public", REMOTE_ADDR="192.0.2.1"),
+        alice.get("/api/v1/nowhere", REMOTE_ADDR="192.0.2.1"),
+        api().get("/api/v1/timelines/home", REMOTE_ADDR="192.0.2.1"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 401]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["299", "298", "297"]
+    assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"300"}
+    assert all(answer.headers["X-RateLimit-Reset"].endswith("Z") for answer in answers)
+
+
+def test_too_many_requests_are_refused_by_account_and_by_address(api: Any, limited: None) -> None:
+    alice = AccountFactory()
+    caller = api(alice)
+    use_up("account", str(alice.pk))
+    by_account = caller.get("/api/v1/timelines/public", REMOTE_ADDR="192.0.2.2")
+    use_up("address", "192.0.2.3")
+    by_address = api().get("/api/v1/timelines/public", REMOTE_ADDR="192.0.2.3")
+    for answer in (by_account, by_address):
+        assert (answer.status_code, answer.json()) == (429, {"error": "Too many requests"})
+        assert answer.headers["X-RateLimit-Remaining"] == "0"
+        assert 0 < int(answer.headers["Retry-After"]) <= 300
+    assert api().get("/api/v1/timelines/public", REMOTE_ADDR="192.0.2.4").status_code == 200
+
+
+def test_deletes_have_a_limit_of_their_own(api: Any, limited: None) -> None:
+    alice = api(AccountFactory())
+    codes = [alice.delete("/api/v1/statuses/1", REMOTE_ADDR="192.0.2.5").status_code for _ in range(31)]
+    assert codes == [404] * 30 + [429]
+    assert alice.get("/api/v1/timelines/public", REMOTE_ADDR="192.0.2.5").status_code == 200
+
+
+def test_sign_ups_have_a_limit_by_address(api: Any, limited: None) -> None:
+    def codes(tries: int, **address: str) -> list[int]:
+        newcomer = APIClient(raise_request_exception=False)
+        newcomer.credentials(HTTP_AUTHORIZATION=f"Bearer {token(None)}")
+        return [newcomer.post("/api/v1/accounts", {}, **address).status_code for _ in range(tries)]
+
+    assert codes(4, REMOTE_ADDR="192.0.2.6") == [422] * 4
+    assert codes(2, REMOTE_ADDR="192.0.2.6") == [422, 429]
+    assert codes(1, REMOTE_ADDR="192.0.2.7") == [422]
+
+
+def test_behind_a_proxy_of_ours_the_address_is_what_it_saw(api: Any, limited: None, settings: Any) -> None:
+    def left(**headers: str) -> str:
+        return api().get("/api/v1/timelines/public", **headers).headers["X-RateLimit-Remaining"]
+
+    assert left(HTTP_X_FORWARDED_FOR="192.0.2.8") == "299"
+    assert left(HTTP_X_FORWARDED_FOR="192.0.2.9") == "298"  # nobody vouches for the header
+    settings.TRUST_PROXY = True
+    assert left(HTTP_X_FORWARDED_FOR="made up, 192.0.2.8") == "299"
+    assert left(HTTP_X_FORWARDED_FOR="something else, 192.0.2.8") == "298"
+
+
+def test_without_redis_nobody_is_limited(api: Any, limited: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = redis.ConnectionPool.from_url("redis://127.0.0.1:1/0")
+    monkeypatch.setattr(throttling, "_storage", lambda: RedisStorage("redis://", connection_pool=nowhere))
+    answer = api().get("/api/v1/timelines/public")
+    assert answer.status_code == 200
+    assert "X-RateLimit-Limit" not in answer.headers

@@ -1,0 +1,126 @@
+"""Home and public: what is on a page, and how pages hang together."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from feeds import timelines
+from tests import factories
+from tests.factories import AccountFactory, PostFactory
+
+pytestmark = pytest.mark.django_db
+
+BAD_CURSORS = ["x", "-1", "1.5", "1e3", "0x10", " 1", str(1 << 63), "9" * 5000, "\0", "\u0661", "1,2"]
+
+
+def ids(answer: Any) -> list[int]:
+    assert answer.status_code == 200, answer.content
+    return [int(one["id"]) for one in answer.json()]
+
+
+def links(answer: Any) -> dict[str, str]:
+    return {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', answer.headers.get("Link", ""))}
+
+
+def test_home_shows_followees_and_oneself_newest_first(api: Any, drain: Any) -> None:
+    alice, bob, carol = AccountFactory.create_batch(3)
+    factories.follow(alice, bob)
+    first, _, second = PostFactory(author=bob), PostFactory(author=carol), PostFactory(author=alice)
+    drain()
+    assert ids(api(alice).get("/api/v1/timelines/home")) == [second.pk, first.pk]
+
+
+def test_home_without_a_built_timeline_is_206_and_complete_and_asks_for_one(api: Any, drain: Any) -> None:
+    alice, bob = AccountFactory(away=True), AccountFactory()
+    factories.follow(alice, bob)
+    post = PostFactory(author=bob)
+    answer = api(alice).get("/api/v1/timelines/home")
+    assert answer.status_code == 206
+    assert [one["id"] for one in answer.json()] == [str(post.pk)]
+    drain()
+    assert ids(api(alice).get("/api/v1/timelines/home/")) == [post.pk]
+
+
+def test_pages_follow_their_links_back_and_forth(api: Any, drain: Any, settings: Any) -> None:
+    alice, bob = AccountFactory.create_batch(2)
+    factories.follow(alice, bob)
+    posts = [post.pk for post in PostFactory.create_batch(5, author=bob)][::-1]
+    drain()
+    for path in ("/api/v1/timelines/home", "/api/v1/timelines/public", f"/api/v1/accounts/{bob.pk}/statuses"):
+        first = api(alice).get(f"{path}?limit=2&local=true&x[]=1&x[]=2")
+        assert ids(first) == posts[:2]
+        assert list(links(first)) == ["next", "prev"]
+        assert links(first)["next"].startswith(f"{settings.BASE_URL}{path}?")
+        assert "local=true" in links(first)["next"] and "x%5B%5D=1&x%5B%5D=2" in links(first)["next"]
+        second = api(alice).get(links(first)["next"])
+        assert ids(second) == posts[2:4]
+        third = api(alice).get(links(second)["next"])
+        assert ids(third) == posts[4:]
+        assert list(links(third)) == ["prev"]
+        assert ids(api(alice).get(links(third)["prev"])) == posts[2:4]
+        assert ids(api(alice).get(links(first)["prev"])) == []
+
+
+def test_cursors_are_exclusive_and_min_id_is_the_page_immediately_above(api: Any) -> None:
+    a, b, c, d, e = [post.pk for post in PostFactory.create_batch(5)]
+    public = "/api/v1/timelines/public"
+    assert ids(api().get(public, {"max_id": c})) == [b, a]
+    assert ids(api().get(public, {"since_id": b, "limit": 2})) == [e, d]
+    assert ids(api().get(public, {"min_id": b, "limit": 2})) == [d, c]
+    assert ids(api().get(public, {"max_id": e, "since_id": a})) == [d, c, b]
+    assert ids(api().get(public, {"max_id": c + 1})) == [c, b, a]
+    assert ids(api().get(public, {"max_id": (1 << 63) - 1})) == [e, d, c, b, a]
+    assert ids(api().get(public, {"max_id": 0})) == []
+    assert ids(api().get(public, {"max_id": "", "limit": ""})) == [e, d, c, b, a]
+
+
+def test_a_limit_above_the_cap_is_the_cap(api: Any) -> None:
+    author = AccountFactory()
+    PostFactory.create_batch(41, author=author)
+    for limit in ("41", "1000000", "9" * 50):
+        assert len(api().get("/api/v1/timelines/public", {"limit": limit}).json()) == 40
+    assert len(api().get("/api/v1/timelines/public").json()) == 20
+
+
+@pytest.mark.parametrize("path", ["/api/v1/timelines/home", "/api/v1/timelines/public", "followers", "statuses"])
+def test_wrong_cursors_and_limits_are_refused(api: Any, path: str) -> None:
+    alice = AccountFactory()
+    caller = api(alice)
+    path = path if path.startswith("/") else f"/api/v1/accounts/{alice.pk}/{path}"
+    wrong = [{name: text} for name in ("max_id", "since_id", "min_id") for text in BAD_CURSORS]
+    for query in [*wrong, {"limit": "0"}, {"limit": "-1"}, {"limit": "x"}, {"limit": "\0"}, {"limit": "1.5"}]:
+        answer = caller.get(path, query)
+        assert answer.status_code == 400, query
+        assert list(answer.json()) == ["error"]
+
+
+def test_public_is_open_and_shows_public_posts_only(api: Any) -> None:
+    author = AccountFactory(username="author")
+    post = PostFactory(author=author)
+    for visibility in ("unlisted", "private", "direct"):
+        PostFactory(author=author, visibility=visibility, text="@author")
+    assert ids(api().get("/api/v1/timelines/public")) == [post.pk]
+    assert ids(api(author).get("/api/v1/timelines/public", {"local": "true"})) == [post.pk]
+    assert ids(api().get("/api/v1/timelines/public", {"remote": "true"})) == []
+    assert ids(api().get("/api/v1/timelines/public", {"only_media": "true"})) == []
+
+
+def test_reading_home_keeps_the_reader_active(api: Any) -> None:
+    alice = AccountFactory(away=True)
+    api(alice).get("/api/v1/timelines/home")
+    alice.refresh_from_db()
+    assert alice.last_active_at is not None
+
+
+def test_an_evicted_timeline_is_built_again_by_reading(api: Any, drain: Any) -> None:
+    alice, bob = AccountFactory.create_batch(2)
+    factories.follow(alice, bob)
+    post = PostFactory(author=bob)
+    drain()
+    timelines.evict([alice.pk])
+    assert api(alice).get("/api/v1/timelines/home").status_code == 206
+    drain()
+    assert ids(api(alice).get("/api/v1/timelines/home")) == [post.pk]
