@@ -28,10 +28,9 @@ ACTIVE_NOTED_EVERY = timedelta(hours=1)
 ID_TRIES = 20  # two posts of one millisecond clash once in 2,048; then the next number of the sequence is taken
 
 
-@transaction.atomic
 def register(*, username: str, email: str | None, password: str | None) -> Account:
     """A new account, active from now on. Raises ValidationError by field. Without a password nobody can log in to it."""
-    account = Account(username=username.lower(), email=email or None, last_active_at=timezone.now())
+    account = Account(username=username.lower(), email=(email or "").lower() or None, last_active_at=timezone.now())
     if account.username in RESERVED_USERNAMES:
         raise ValidationError({"username": ValidationError("is reserved", "reserved")})
     account.clean_fields(exclude=["password"])
@@ -42,8 +41,13 @@ def register(*, username: str, email: str | None, password: str | None) -> Accou
             raise ValidationError({"password": weak.error_list}) from weak
     account.set_password(password)
     account.validate_unique()
-    account.save(force_insert=True)
-    outbox.record("account.created", account.pk)
+    try:
+        with transaction.atomic():
+            account.save(force_insert=True)
+            outbox.record("account.created", account.pk)
+    except IntegrityError:
+        account.validate_unique()  # somebody was faster with the name or the address: this says which
+        raise
     return account
 
 
@@ -78,7 +82,7 @@ def publish_post(
         language=language,
         visibility=visibility,
         in_reply_to=in_reply_to,
-        in_reply_to_account_id=in_reply_to and in_reply_to.author_id,
+        in_reply_to_account_id=in_reply_to.author_id if in_reply_to else None,
     )
     with transaction.atomic():
         _insert(post, created_at)
@@ -103,7 +107,8 @@ def _insert(post: Post, created_at: datetime | None) -> None:
         post.created_at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=post.pk >> 16)
         try:
             with transaction.atomic():
-                return post.save(force_insert=True)
+                post.save(force_insert=True)
+            return
         except IntegrityError:
             if attempt == ID_TRIES - 1:
                 raise

@@ -8,8 +8,8 @@ Redis unpacks them, Python never touches the single follower. Taking a deleted p
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +17,7 @@ from django.conf import settings
 from . import outbox, timelines
 from .database import STORE_ERRORS, changed, rows
 from .models import Delivery, Kind, Outbox, Post
+from .posts import iso
 
 EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
 
@@ -175,9 +176,7 @@ def _retract(claim: Claim) -> str:
     """Who followed after the plan needs nothing: a backfill looks whether the post lives."""
     readers = _read_range(claim, claim.cut)
     delivered = sum(timelines.remove(claim.post_id, chunk) for chunk in readers.chunks)
-    counts = Counter(
-        delivered=delivered, skipped_inactive=readers.found - delivered, gone=claim.size - readers.found
-    )
+    counts = Counter(delivered=delivered, skipped_inactive=readers.found - delivered, gone=claim.size - readers.found)
     return "done" if _close(claim, counts, of_the_dead=True) else "lost"
 
 
@@ -241,7 +240,7 @@ def _close(claim: Claim, counts: Counter[str], *, of_the_dead: bool = False) -> 
 
 def _give_back(claim: Claim) -> None:
     """A store failed: no attempt is burned, and the next run need not wait for the lease. `lease_no` stays risen."""
-    try:
+    with suppress(*STORE_ERRORS):  # PostgreSQL may be the store that failed: then the lease runs out by itself
         changed(
             """
             UPDATE feeds_batch SET attempts = attempts - 1, lease_until = NULL, nudged_at = now()
@@ -250,8 +249,6 @@ def _give_back(claim: Claim) -> None:
             """,
             **_token(claim),
         )
-    except STORE_ERRORS:
-        pass  # PostgreSQL is the store that failed: the lease runs out by itself
 
 
 def _token(claim: Claim) -> dict[str, Any]:
@@ -374,9 +371,9 @@ def report(post_id: int) -> dict[str, Any]:
         "closed_by": delivery.closed_by,
         **parts,
         "batches": {"total": total, "done": done, "failed": failed},
-        "queued_at": _iso(delivery.queued_at),
-        "first_push_at": _iso(first_push_at),
-        "finished_at": _iso(delivery.finished_at),
+        "queued_at": iso(delivery.queued_at),
+        "first_push_at": iso(first_push_at),
+        "finished_at": iso(delivery.finished_at),
         "seconds": round(seconds, 3),
         "deliveries_per_second": round(parts["delivered"] / seconds),
         "tasks": [_task(row) for row in tasks],
@@ -388,12 +385,8 @@ def _task(row: Outbox) -> dict[str, Any]:
     return {
         "name": row.task,
         "state": state,
-        "queued_at": _iso(row.created_at),
-        "finished_at": _iso(row.done_at),
+        "queued_at": iso(row.created_at),
+        "finished_at": iso(row.done_at),
         "attempts": row.attempts,
         "error": row.error,
     }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment and moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

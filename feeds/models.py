@@ -31,12 +31,12 @@ class PostQuerySet(models.QuerySet["Post"]):
 
     def visible_to(self, viewer: Account | None) -> PostQuerySet:
         """The live posts that `viewer` (None: anybody) may see. home.py's statement says the same in SQL."""
-        seen = models.Q(visibility__in=[Visibility.PUBLIC, Visibility.UNLISTED])
+        seen: Any = models.Q(visibility__in=[Visibility.PUBLIC, Visibility.UNLISTED])
         if viewer is not None:
             followed = models.Exists(viewer.follows_out.filter(followee=models.OuterRef("author")))
             mentioned = models.Exists(Mention.objects.filter(post=models.OuterRef("pk"), account=viewer))
             seen |= models.Q(author=viewer) | models.Q(mentioned) | (models.Q(visibility="private") & followed)
-        return self.live().filter(seen)
+        return self.live().filter(seen, author__is_active=True)
 
 
 class Post(models.Model):
@@ -66,9 +66,7 @@ class Post(models.Model):
     class Meta:
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["author", "-id"], condition=models.Q(deleted_at=None), name="post_of_author"),
-            models.Index(
-                fields=["-id"], condition=models.Q(deleted_at=None, visibility="public"), name="post_public"
-            ),
+            models.Index(fields=["-id"], condition=models.Q(deleted_at=None, visibility="public"), name="post_public"),
         ]
 
     def __str__(self) -> str:

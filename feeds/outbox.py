@@ -45,7 +45,7 @@ class Work:
     row_id: int
     lease_no: int
     subject_id: int
-    object_id: int | None
+    object_id: int  # 0 where the task has none
     waited: bool
     deadline: int
 
@@ -103,9 +103,9 @@ def publish() -> int:
             for row_id, task in due:
                 current_app.send_task(task, [row_id])
                 sent.append(row_id)
-        except (BrokerError, *current_app.connection_for_write().connection_errors) as error:
+        except BrokerError as error:
             if not sent:
-                raise BrokerError(str(error)) from error
+                raise
             log.warning("the broker went away after %d of %d messages: %s", len(sent), len(due), error)
         changed("UPDATE feeds_outbox SET sent_at = now() WHERE id = ANY(%(sent)s::bigint[])", sent=sent)
     metrics.outbox_sent.inc(len(sent))
@@ -139,7 +139,7 @@ def claimed(row_id: int) -> Iterator[Work | None]:
         UPDATE feeds_outbox SET lease_no = lease_no + 1, attempts = attempts + 1,
             lease_until = now() + %(lease)s * interval '1 second'
         WHERE id = %(row_id)s AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
-        RETURNING lease_no, subject_id, object_id, waited,
+        RETURNING lease_no, subject_id, coalesce(object_id, 0), waited,
             floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
         """,
         row_id=row_id,

@@ -48,9 +48,7 @@ def key(reader_id: int) -> str:
 
 def push(post_id: int, readers: str, *, deadline: int) -> int | None:
     """Adds the post where a timeline exists. How many of the readers have one, or None if it came after the deadline."""
-    found = _call(
-        "push", PREFIX, deadline, post_id, settings.TIMELINE_LIMIT, settings.TRIM_SLACK, readers
-    )
+    found = _call("push", PREFIX, deadline, post_id, settings.TIMELINE_LIMIT, settings.TRIM_SLACK, readers)
     return None if found < 0 else found
 
 
@@ -90,9 +88,7 @@ def ids(reader_id: int) -> Stored | None:
 
 def sync(reader_id: int, *, add: list[int], remove: list[int], floor: int, deadline: int) -> bool:
     """Adds, removes, and raises the coverage to `floor` (0: leaves it). False if it came after the deadline."""
-    return (
-        _call("sync", key(reader_id), deadline, settings.TIMELINE_LIMIT, floor, len(add), *add, *remove) >= 0
-    )
+    return _call("sync", key(reader_id), deadline, settings.TIMELINE_LIMIT, floor, len(add), *add, *remove) >= 0
 
 
 def begin(reader_id: int, token: str) -> None:

@@ -5,7 +5,6 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
-
 # Ids as Mastodon shapes them, and exact as doubles: unix milliseconds, then 11 bits of a sequence, then five zero bits.
 POST_IDS = """
 CREATE SEQUENCE feeds_post_sequence CACHE 1;
@@ -16,7 +15,6 @@ $$;
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -25,151 +23,262 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Heartbeat',
+            name="Heartbeat",
             fields=[
-                ('part', models.CharField(max_length=20, primary_key=True, serialize=False)),
-                ('seen_at', models.DateTimeField()),
+                ("part", models.CharField(max_length=20, primary_key=True, serialize=False)),
+                ("seen_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='Mention',
+            name="Mention",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Outbox',
+            name="Outbox",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('task', models.CharField(max_length=40)),
-                ('subject_id', models.BigIntegerField()),
-                ('object_id', models.BigIntegerField(null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('done_at', models.DateTimeField(null=True)),
-                ('lease_no', models.IntegerField(db_default=0)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('attempts', models.IntegerField(db_default=0)),
-                ('waited', models.BooleanField(db_default=False)),
-                ('error', models.TextField(null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("task", models.CharField(max_length=40)),
+                ("subject_id", models.BigIntegerField()),
+                ("object_id", models.BigIntegerField(null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("due_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("done_at", models.DateTimeField(null=True)),
+                ("lease_no", models.IntegerField(db_default=0)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("attempts", models.IntegerField(db_default=0)),
+                ("waited", models.BooleanField(db_default=False)),
+                ("error", models.TextField(null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('sent_at', None)), fields=['id'], name='outbox_unsent'), models.Index(condition=models.Q(('done_at', None)), fields=['sent_at'], name='outbox_undone'), models.Index(fields=['subject_id'], name='outbox_subject')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('done_at', None), ('task', 'rebuild_timeline')), fields=('subject_id',), name='outbox_one_rebuild_at_a_time')],
+                "indexes": [
+                    models.Index(condition=models.Q(("sent_at", None)), fields=["id"], name="outbox_unsent"),
+                    models.Index(condition=models.Q(("done_at", None)), fields=["sent_at"], name="outbox_undone"),
+                    models.Index(fields=["subject_id"], name="outbox_subject"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("done_at", None), ("task", "rebuild_timeline")),
+                        fields=("subject_id",),
+                        name="outbox_one_rebuild_at_a_time",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Post',
+            name="Post",
             fields=[
-                ('id', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('text', models.TextField()),
-                ('spoiler_text', models.TextField(blank=True)),
-                ('sensitive', models.BooleanField(default=False)),
-                ('language', models.CharField(max_length=10, null=True)),
-                ('visibility', models.CharField(choices=[('public', 'Public'), ('unlisted', 'Unlisted'), ('private', 'Private'), ('direct', 'Direct')], default='public', max_length=8)),
-                ('replies_count', models.BigIntegerField(db_default=0)),
-                ('created_at', models.DateTimeField()),
-                ('edited_at', models.DateTimeField(null=True)),
-                ('deleted_at', models.DateTimeField(null=True)),
-                ('version', models.BigIntegerField(db_default=1)),
-                ('author', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='posts', to=settings.AUTH_USER_MODEL)),
-                ('in_reply_to', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='replies', to='feeds.post')),
-                ('in_reply_to_account', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('mentioned', models.ManyToManyField(related_name='mentioned_in', through='feeds.Mention', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("text", models.TextField()),
+                ("spoiler_text", models.TextField(blank=True)),
+                ("sensitive", models.BooleanField(default=False)),
+                ("language", models.CharField(max_length=10, null=True)),
+                (
+                    "visibility",
+                    models.CharField(
+                        choices=[
+                            ("public", "Public"),
+                            ("unlisted", "Unlisted"),
+                            ("private", "Private"),
+                            ("direct", "Direct"),
+                        ],
+                        default="public",
+                        max_length=8,
+                    ),
+                ),
+                ("replies_count", models.BigIntegerField(db_default=0)),
+                ("created_at", models.DateTimeField()),
+                ("edited_at", models.DateTimeField(null=True)),
+                ("deleted_at", models.DateTimeField(null=True)),
+                ("version", models.BigIntegerField(db_default=1)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="posts",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "in_reply_to",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="replies", to="feeds.post"
+                    ),
+                ),
+                (
+                    "in_reply_to_account",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "mentioned",
+                    models.ManyToManyField(
+                        related_name="mentioned_in", through="feeds.Mention", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='mention',
-            name='post',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='mentions', to='feeds.post'),
+            model_name="mention",
+            name="post",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="mentions", to="feeds.post"
+            ),
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True)),
-                ('author', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('post', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='feeds.post')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "post",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="feeds.post"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('push', 'Push'), ('retract', 'Retract')], max_length=7)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('pushing', 'Pushing'), ('closed', 'Closed')], default='queued', max_length=7)),
-                ('closed_by', models.CharField(max_length=10, null=True)),
-                ('cut', models.BigIntegerField(null=True)),
-                ('audience', models.BigIntegerField(db_default=0)),
-                ('batches', models.IntegerField(db_default=0)),
-                ('delivered', models.BigIntegerField(db_default=0)),
-                ('skipped_inactive', models.BigIntegerField(db_default=0)),
-                ('skipped_hidden', models.BigIntegerField(db_default=0)),
-                ('pulled', models.BigIntegerField(db_default=0)),
-                ('gone', models.BigIntegerField(db_default=0)),
-                ('failed', models.BigIntegerField(db_default=0)),
-                ('queued_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('planned_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('post', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='feeds.post')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(choices=[("push", "Push"), ("retract", "Retract")], max_length=7)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("queued", "Queued"), ("pushing", "Pushing"), ("closed", "Closed")],
+                        default="queued",
+                        max_length=7,
+                    ),
+                ),
+                ("closed_by", models.CharField(max_length=10, null=True)),
+                ("cut", models.BigIntegerField(null=True)),
+                ("audience", models.BigIntegerField(db_default=0)),
+                ("batches", models.IntegerField(db_default=0)),
+                ("delivered", models.BigIntegerField(db_default=0)),
+                ("skipped_inactive", models.BigIntegerField(db_default=0)),
+                ("skipped_hidden", models.BigIntegerField(db_default=0)),
+                ("pulled", models.BigIntegerField(db_default=0)),
+                ("gone", models.BigIntegerField(db_default=0)),
+                ("failed", models.BigIntegerField(db_default=0)),
+                ("queued_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("planned_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "post",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="feeds.post",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('pk', models.CompositePrimaryKey('post_id', 'kind', 'batch_no', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('push', 'Push'), ('retract', 'Retract')], max_length=7)),
-                ('batch_no', models.IntegerField()),
-                ('author_id', models.BigIntegerField()),
-                ('lo', models.BigIntegerField()),
-                ('hi', models.BigIntegerField()),
-                ('size', models.IntegerField()),
-                ('state', models.CharField(choices=[('open', 'Open'), ('done', 'Done'), ('dead', 'Dead')], db_default='open', max_length=4)),
-                ('lease_no', models.IntegerField(db_default=0)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('attempts', models.IntegerField(db_default=0)),
-                ('attempts_allowed', models.IntegerField()),
-                ('nudged_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('claimed_at', models.DateTimeField(null=True)),
-                ('closed_at', models.DateTimeField(null=True)),
-                ('delivered', models.IntegerField(db_default=0)),
-                ('skipped_inactive', models.IntegerField(db_default=0)),
-                ('skipped_hidden', models.IntegerField(db_default=0)),
-                ('gone', models.IntegerField(db_default=0)),
-                ('error', models.TextField(null=True)),
-                ('post', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='feeds.post')),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "post_id", "kind", "batch_no", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("kind", models.CharField(choices=[("push", "Push"), ("retract", "Retract")], max_length=7)),
+                ("batch_no", models.IntegerField()),
+                ("author_id", models.BigIntegerField()),
+                ("lo", models.BigIntegerField()),
+                ("hi", models.BigIntegerField()),
+                ("size", models.IntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("done", "Done"), ("dead", "Dead")], db_default="open", max_length=4
+                    ),
+                ),
+                ("lease_no", models.IntegerField(db_default=0)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("attempts", models.IntegerField(db_default=0)),
+                ("attempts_allowed", models.IntegerField()),
+                ("nudged_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("claimed_at", models.DateTimeField(null=True)),
+                ("closed_at", models.DateTimeField(null=True)),
+                ("delivered", models.IntegerField(db_default=0)),
+                ("skipped_inactive", models.IntegerField(db_default=0)),
+                ("skipped_hidden", models.IntegerField(db_default=0)),
+                ("gone", models.IntegerField(db_default=0)),
+                ("error", models.TextField(null=True)),
+                (
+                    "post",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="batches",
+                        to="feeds.post",
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='post',
-            index=models.Index(condition=models.Q(('deleted_at', None)), fields=['author', '-id'], name='post_of_author'),
+            model_name="post",
+            index=models.Index(
+                condition=models.Q(("deleted_at", None)), fields=["author", "-id"], name="post_of_author"
+            ),
         ),
         migrations.AddIndex(
-            model_name='post',
-            index=models.Index(condition=models.Q(('deleted_at', None), ('visibility', 'public')), fields=['-id'], name='post_public'),
+            model_name="post",
+            index=models.Index(
+                condition=models.Q(("deleted_at", None), ("visibility", "public")), fields=["-id"], name="post_public"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='mention',
-            constraint=models.UniqueConstraint(fields=('post', 'account'), name='mention_once'),
+            model_name="mention",
+            constraint=models.UniqueConstraint(fields=("post", "account"), name="mention_once"),
         ),
         migrations.AddConstraint(
-            model_name='idempotencykey',
-            constraint=models.UniqueConstraint(fields=('author', 'key'), name='idempotency_key'),
+            model_name="idempotencykey",
+            constraint=models.UniqueConstraint(fields=("author", "key"), name="idempotency_key"),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('state', 'closed'), _negated=True), fields=['id'], name='delivery_open'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("state", "closed"), _negated=True), fields=["id"], name="delivery_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('post', 'kind'), name='delivery_once'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(fields=("post", "kind"), name="delivery_once"),
         ),
         migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['author_id'], name='batch_open'),
+            model_name="batch",
+            index=models.Index(condition=models.Q(("state", "open")), fields=["author_id"], name="batch_open"),
         ),
         migrations.RunSQL(POST_IDS, "DROP FUNCTION feeds_post_id; DROP SEQUENCE feeds_post_sequence"),
     ]

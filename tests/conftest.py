@@ -1,0 +1,93 @@
+"""What tests share: clean stores, a client of the API, the background work run here or by real workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+from rest_framework.test import APIClient
+
+from feeds import tasks
+from feeds.models import Batch, Delivery, Outbox
+from feeds.redis_client import client
+from feedsvc import run
+from feedsvc.run import Instance
+from followers.models import Account
+from tests import factories
+
+# Small, so that small audiences make chords, and that what was killed is noticed soon.
+SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "14"}
+WORKERS = ("relay", "worker", "worker-bulk", "beat")
+
+
+@pytest.fixture(autouse=True)
+def empty_redis(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Home timelines and cache are empty before each test: PostgreSQL's sequences give each test other ids anyway."""
+    if (
+        "db" in request.fixturenames
+        or "transactional_db" in request.fixturenames
+        or request.node.get_closest_marker("django_db")
+    ):
+        client().flushdb()
+        cache.clear()
+    yield
+
+
+@pytest.fixture
+def api(db: None) -> Callable[..., APIClient]:
+    """A client of the API: `api()` is anybody, `api(account)` has a token of the account's."""
+
+    def make(account: Account | None = None, scopes: str = "read write") -> APIClient:
+        caller = APIClient(raise_request_exception=False)
+        if account is not None:
+            caller.credentials(HTTP_AUTHORIZATION=f"Bearer {factories.token(account, scopes)}")
+        return caller
+
+    return make
+
+
+@pytest.fixture
+def drain(db: None) -> Callable[[], None]:
+    """Does here, in this process, what relay and workers would: every open outbox row, then every open batch."""
+
+    def run() -> None:
+        while row := Outbox.objects.filter(done_at=None, lease_until=None).order_by("id").first():
+            getattr(tasks, row.task)(row.pk)
+        for batch in Batch.objects.filter(state="open"):
+            tasks.push_batch_alone(batch.post_id, batch.kind, batch.batch_no)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _processes(services: Instance, django_db_setup: None) -> Iterator[Instance]:
+    """The service's processes, on the tests' database. None of them started yet."""
+    database = settings.DATABASES["default"]
+    url = f"postgres://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}/"
+    env = {"DATABASE_URL": url + connection.settings_dict["NAME"], **SMALL}
+    services.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
+    yield services
+    services.stop(*WORKERS)
+
+
+@pytest.fixture
+def workers(_processes: Instance, transactional_db: None) -> Iterator[Instance]:
+    """Relay, workers and beat, running."""
+    _processes.start(*WORKERS)
+    yield _processes
+    eventually(lambda: not Outbox.objects.filter(done_at=None).exists(), "the outbox is worked off")
+    eventually(lambda: not Delivery.objects.exclude(state="closed").exists(), "all deliveries are closed")
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Waits for something true, and returns it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return found

@@ -1,0 +1,159 @@
+"""A post from HTTP to its readers through the real relay, broker, workers and chord."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from feeds.models import Outbox
+from tests.conftest import WORKERS, eventually
+from tests.factories import AccountFactory, star
+
+pytestmark = pytest.mark.e2e
+
+
+def publish(caller, **values) -> str:
+    answer = caller.post("/api/v1/statuses", {"status": "hello", **values})
+    assert answer.status_code == 200, answer.content
+    return answer.json()["id"]
+
+
+def delivery(caller, post_id: str, seconds: float = 30) -> dict:
+    """The delivery record, once it is done."""
+
+    def done():
+        report = caller.get(f"/api/v1/statuses/{post_id}/delivery").json()
+        return report if report["state"] == "done" else None
+
+    return eventually(done, f"the delivery of {post_id} is done", seconds)
+
+
+def home(api, reader) -> list[str]:
+    return [status["id"] for status in api(reader).get("/api/v1/timelines/home").json()]
+
+
+def test_a_chord_delivers_to_every_follower_and_its_callback_closes_the_delivery(workers, api):
+    author, readers = star(25, away=3)
+    caller = api(author)
+    post_id = publish(caller)
+    report = delivery(caller, post_id)
+    assert report["closed_by"] == "callback"
+    assert report["batches"] == {"total": 3, "done": 3, "failed": 0}
+    assert (report["audience"], report["delivered"], report["skipped_inactive"]) == (25, 22, 3)
+    assert all(home(api, reader) == [post_id] for reader in (readers[0], readers[10], readers[21]))
+    [task] = eventually(
+        lambda: [t for t in caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["tasks"] if t["finished_at"]],
+        "the task is done",
+    )
+    assert (task["name"], task["state"], task["attempts"], task["error"]) == ("fan_out_post", "finished", 1, None)
+
+
+@pytest.mark.parametrize("followers", [0, 1, 10])
+def test_a_batch_or_less_takes_one_message_and_no_chord(workers, api, followers):
+    author, readers = star(followers)
+    caller = api(author)
+    report = delivery(caller, publish(caller))
+    assert (report["closed_by"], report["delivered"]) == ("inline", followers)
+
+
+def test_a_follow_is_backfilled_and_an_unfollow_purged(workers, api):
+    author, reader = AccountFactory(), AccountFactory()
+    post_id = publish(api(author))
+    caller = api(reader)
+    assert caller.post(f"/api/v1/accounts/{author.pk}/follow").json()["following"]
+    eventually(lambda: home(api, reader) == [post_id], "the post is backfilled")
+    assert not caller.post(f"/api/v1/accounts/{author.pk}/unfollow").json()["following"]
+    assert home(api, reader) == []
+
+
+def test_a_deleted_post_leaves_every_timeline(workers, api):
+    author, readers = star(12)
+    caller = api(author)
+    post_id = publish(caller)
+    delivery(caller, post_id)
+    assert caller.delete(f"/api/v1/statuses/{post_id}").status_code == 200
+    assert home(api, readers[0]) == []
+    from feeds import timelines
+
+    eventually(lambda: all(timelines.ids(r.pk).ids == [] for r in readers), "the post is retracted")
+
+
+def test_a_post_is_answered_while_broker_and_workers_are_down_and_delivered_afterwards(workers, api):  # 3
+    author, [reader] = star(1)
+    caller = api(author)
+    workers.stop("worker", "worker-bulk", "broker")
+    try:
+        began = time.monotonic()
+        post_id = publish(caller)
+        assert time.monotonic() - began < 2
+        time.sleep(0.5)
+        assert home(api, reader) == []
+        assert Outbox.objects.get(subject_id=post_id).done_at is None
+    finally:
+        workers.start("broker", *WORKERS)
+    delivery(caller, post_id, 60)
+    assert home(api, reader) == [post_id]
+
+
+def test_a_killed_worker_loses_no_delivery(workers, api):
+    author, readers = star(45)
+    caller = api(author)
+    posts = [publish(caller) for _ in range(5)]
+    workers.kill("worker-bulk")
+    workers.kill("worker")
+    for post_id in posts:
+        report = delivery(caller, post_id, 150)
+        assert (report["audience"], report["delivered"], report["failed"]) == (45, 45, 0)
+    assert home(api, readers[-1]) == posts[::-1]
+
+
+def test_workers_keep_their_database_connection(workers, api):
+    """Celery would close it around every task."""
+    from django.db import connection
+
+    author, _ = star(1)
+    caller = api(author)
+
+    def sessions() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+            return cursor.fetchone()[0]
+
+    for _ in range(3):
+        delivery(caller, publish(caller))
+    time.sleep(1.5)
+    before = sessions()
+    for _ in range(30):
+        delivery(caller, publish(caller))
+    time.sleep(1.5)
+    assert sessions() - before < 10
+
+
+def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, api):
+    """The broker forgets everything while the batches wait in it."""
+    author, readers = star(25)
+    caller = api(author)
+    workers.stop("worker-bulk")
+    post_id = publish(caller)
+    eventually(
+        lambda: caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["batches"]["total"] == 3, "it is planned"
+    )
+    import redis
+    from django.conf import settings
+
+    redis.Redis.from_url(settings.CELERY_BROKER_URL).flushdb()
+    redis.Redis.from_url(settings.CELERY_RESULT_BACKEND).flushdb()
+    workers.start("worker-bulk")
+    report = delivery(caller, post_id, 90)
+    assert (report["closed_by"], report["delivered"]) == ("reconciler", 25)
+    assert home(api, readers[-1]) == [post_id]
+
+
+def test_healthz_says_what_is_up(workers, api):
+    parts = eventually(
+        lambda: (lambda parts: parts if set(parts.values()) == {"up"} else None)(api().get("/healthz").json()["parts"]),
+        "all parts are up",
+    )
+    assert set(parts) == {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat"}
