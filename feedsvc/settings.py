@@ -6,6 +6,7 @@ README.md has the table. A wrong value stops the process at start, with one line
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from environs import Env, EnvError, validate
@@ -29,6 +30,10 @@ def _url(name: str, *schemes: str) -> str:
         raise EnvError(f"{name} is not set: start the service (make up), or give the address of a server of yours")
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise EnvError(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    try:
+        urlsplit(value).port  # noqa: B018  looked at for its exception
+    except ValueError as wrong:
+        raise EnvError(f"{name} is not an address: {wrong}") from wrong
     return value
 
 

@@ -1,0 +1,50 @@
+"""A wrong value stops every process at its start, with one line that names it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SECRET = "x" * 40
+
+
+def start(**env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from django.conf import settings; settings.DEBUG"],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "feedsvc.settings"} | env,
+        text=True,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "env"),
+    [
+        ("PORT", {"PORT": "eighty"}),
+        ("PORT", {"PORT": "70000"}),
+        ("ENVIRONMENT", {"ENVIRONMENT": "staging"}),
+        ("RATE_LIMITS", {"RATE_LIMITS": "perhaps"}),
+        ("DATABASE_URL", {"DATABASE_URL": "sqlite:///x"}),
+        ("REDIS_URL", {"REDIS_URL": "redis://127.0.0.1:port"}),
+        ("FANOUT_BATCH", {"FANOUT_BATCH": "0"}),
+        ("LEASE", {"LEASE": "30", "FENCE": "30"}),
+        ("BASE_URL", {"BASE_URL": "example.org"}),
+        ("SECRET_KEY", {"ENVIRONMENT": "production", "SECRET_KEY": "short"}),
+        ("ALLOWED_HOSTS", {"ENVIRONMENT": "production", "SECRET_KEY": SECRET}),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(names, env):
+    ended = start(**env)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("feedsvc: ") and ended.stderr.count("\n") == 1
+    assert names in ended.stderr
+
+
+def test_production_starts_with_a_secret_and_hosts_and_without_the_password_grant():
+    ended = start(ENVIRONMENT="production", SECRET_KEY=SECRET, ALLOWED_HOSTS="example.org")
+    assert (ended.returncode, ended.stderr) == (0, "")
