@@ -1,0 +1,32 @@
+"""What the commands' arguments may be."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise ArgumentTypeError(f"a whole number from 1 on is expected, not {text!r}")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not (value > 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f"a number above 0 is expected, not {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"a number from 0 to 1 is expected, not {text!r}")
+    return value

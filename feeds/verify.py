@@ -1,0 +1,201 @@
+"""Compares home timelines in Redis with what PostgreSQL says they should hold, by a plan of its own.
+
+None of the code that fills timelines is used: PostgreSQL joins follows with posts, Redis gives its sorted sets as they are.
+A stored timeline lies between two bounds: every live post of a followee above its coverage is in it, else it is missing;
+everything in it is a live post of a followee, else it is a ghost. And each has the place that its id asks for.
+
+The service goes on meanwhile. What an open delivery or an open work row may still mend is in flight, and no drift. What
+changed between the look at Redis and the look at PostgreSQL is not there when both look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from followers.models import Account
+
+from . import timelines
+from .database import rows
+from .outbox import ATTEMPTS
+from .timelines import Dump
+
+READERS = 250  # looked at in one go: what is held in memory at a time
+LOOKS = 3  # what differs in each of them is drift
+EXAMPLES = 10
+
+Entry = tuple[int, str]  # reader, member
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Entries that are not as they should be, as one look saw them; and how many others are in flight."""
+
+    missing: set[Entry] = field(default_factory=set)
+    ghosts: set[Entry] = field(default_factory=set)
+    misordered: set[Entry] = field(default_factory=set)
+    in_flight: int = 0
+
+    def all(self) -> set[Entry]:
+        return self.missing | self.ghosts | self.misordered
+
+    def also_in(self, other: Differences) -> Differences:
+        return Differences(
+            self.missing & other.missing,
+            self.ghosts & other.ghosts,
+            self.misordered & other.misordered,
+            self.in_flight,
+        )
+
+
+@dataclass
+class Report:
+    """What was compared, and the drift. `absent`: active accounts without a timeline; PostgreSQL serves them."""
+
+    timelines: int = 0
+    entries: int = 0
+    missing: int = 0
+    ghosts: int = 0
+    misordered: int = 0
+    in_flight: int = 0
+    active: int = 0
+    absent: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def right(self) -> bool:
+        """No drift; and that nothing at all was compared proves nothing, unless nobody is active."""
+        return not (self.missing or self.ghosts or self.misordered) and (self.timelines > 0 or self.active == 0)
+
+
+def verify(*, sample: int | None = None, show: Callable[[int], None] = lambda done: None) -> Report:
+    """Every account's timeline, or those of `sample` active accounts. `show` is told how many accounts are done."""
+    report = Report(active=Account.objects.active().count())
+    done = 0
+    for readers in _batches(sample):
+        _compare(readers, report)
+        done += len(readers)
+        show(done)
+    return report
+
+
+def _batches(sample: int | None) -> Iterator[list[int]]:
+    """Accounts, READERS at a time."""
+    if sample is not None:
+        chosen = list(Account.objects.active().order_by("?").values_list("pk", flat=True)[:sample])
+        yield from (chosen[start : start + READERS] for start in range(0, len(chosen), READERS))
+        return
+    last = 0
+    while found := list(Account.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:READERS]):
+        yield found
+        last = found[-1]
+
+
+def _compare(readers: list[int], report: Report) -> None:
+    dumps = _read(readers)
+    built = [dump for dump in dumps.values() if dump.state == "built"]
+    absent = [reader for reader, dump in dumps.items() if dump.state == "absent"]
+    report.timelines += len(built)
+    report.entries += sum(len(dump.entries) for dump in built)
+    report.absent += Account.objects.active().filter(pk__in=absent).count()
+    drift = _look(dumps)
+    for _ in range(LOOKS - 1):
+        if suspects := sorted({reader for reader, _ in drift.all()}):
+            drift = drift.also_in(_look(_read(suspects)))
+    report.missing += len(drift.missing)
+    report.ghosts += len(drift.ghosts)
+    report.misordered += len(drift.misordered)
+    report.in_flight += drift.in_flight
+    for kind in ("missing", "ghosts", "misordered"):
+        for reader, member in sorted(getattr(drift, kind))[: EXAMPLES - len(report.examples)]:
+            report.examples.append(f"{kind}: post {member} of reader {reader}")
+
+
+def _read(readers: list[int]) -> dict[int, Dump]:
+    return dict(zip(readers, timelines.dump(readers), strict=True))
+
+
+def _look(dumps: dict[int, Dump]) -> Differences:
+    """Redis was read before; PostgreSQL is read now."""
+    seen = Differences()
+    built = {reader: dump for reader, dump in dumps.items() if dump.state == "built"}
+    wanted = _wanted(built)
+    for reader, dump in built.items():
+        missing, surplus, misordered = _differences(dump, wanted.get(reader, set()))
+        seen.missing.update((reader, member) for member in missing)
+        seen.ghosts.update((reader, member) for member in surplus)
+        seen.misordered.update((reader, member) for member in misordered)
+    return _judged(seen)
+
+
+def _wanted(dumps: dict[int, Dump]) -> dict[int, set[str]]:
+    """By reader, the ids above the coverage that should be stored: the newest, as many as a timeline may ever hold."""
+    expected = rows(
+        """
+        SELECT reader, string_agg(id::text, ',')
+        FROM unnest(%(readers)s::bigint[], %(covers)s::bigint[]) r (reader, cover)
+        CROSS JOIN LATERAL (
+            SELECT p.id FROM followers_follow f JOIN feeds_post p ON p.author_id = f.followee_id
+            WHERE f.follower_id = r.reader AND p.id > r.cover AND p.deleted_at IS NULL AND (
+                p.visibility <> 'direct' OR r.reader IN (SELECT account_id FROM feeds_mention WHERE post_id = p.id))
+            ORDER BY p.id DESC LIMIT %(most)s) p
+        GROUP BY reader
+        """,
+        readers=list(dumps),
+        covers=[dump.cover for dump in dumps.values()],
+        most=settings.TIMELINE_LIMIT + settings.TRIM_SLACK,
+    )
+    return {reader: set(ids.split(",")) for reader, ids in expected}
+
+
+def _differences(dump: Dump, wanted: set[str]) -> tuple[set[str], set[str], set[str]]:
+    """Members missing, those not known to be wanted, and those in a wrong place.
+
+    An entry beyond TIMELINE_LIMIT is one that was not trimmed yet: readers take its id for the coverage. One beyond the
+    slack has no place at all.
+    """
+    members = [member for member, _ in dump.entries]
+    stored = set(members)
+    missing, surplus = wanted - stored, stored - wanted
+    limit, most = settings.TIMELINE_LIMIT, settings.TIMELINE_LIMIT + settings.TRIM_SLACK
+    if missing and len(members) > limit:
+        cover = _post_id(members[limit]) or 0
+        missing = {member for member in missing if int(member) > cover}
+    misordered = set(members[most:])
+    if surplus or not dump.mark_is_last or any(score != -float(member) for member, score in dump.entries):
+        misordered |= {
+            member for member, score in dump.entries if score != -(_post_id(member) or 0) or score >= -dump.cover
+        }
+    return missing, surplus, misordered
+
+
+def _post_id(member: str) -> int | None:
+    return int(member) if member.isascii() and member.isdigit() and len(member) < 19 else None
+
+
+def _judged(seen: Differences) -> Differences:
+    """Without what is in flight, and without surplus that is right after all: older than the newest that were wanted."""
+    known = [(reader, post_id) for reader, member in seen.all() if (post_id := _post_id(member)) is not None]
+    judged = rows(
+        """
+        SELECT d.reader, d.id::text,
+            EXISTS (SELECT 1 FROM feeds_delivery WHERE post_id = d.id AND state <> 'closed') OR EXISTS (
+                SELECT 1 FROM feeds_outbox
+                WHERE subject_id = d.reader AND done_at IS NULL AND attempts < %(attempts)s AND (
+                    task = 'rebuild_timeline' OR task = 'sync_pair' AND object_id = p.author_id)),
+            p.deleted_at IS NULL
+            AND EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = d.reader)
+            AND (p.visibility <> 'direct' OR EXISTS (
+                SELECT 1 FROM feeds_mention WHERE post_id = p.id AND account_id = d.reader))
+        FROM unnest(%(readers)s::bigint[], %(posts)s::bigint[]) d (reader, id) LEFT JOIN feeds_post p ON p.id = d.id
+        """,
+        readers=[reader for reader, _ in known],
+        posts=[post_id for _, post_id in known],
+        attempts=ATTEMPTS,
+    )
+    in_flight = {(reader, member) for reader, member, moving, _ in judged if moving}
+    right = {(reader, member) for reader, member, _, belongs in judged if belongs}
+    ghosts = seen.ghosts - in_flight - right
+    return Differences(seen.missing - in_flight, ghosts, seen.misordered - in_flight - ghosts, len(in_flight))

@@ -1,0 +1,186 @@
+"""verify: what is wrong with a timeline is seen, and what is only on its way is not taken for it."""
+
+import pytest
+
+from feeds import actions, timelines, verify
+from feeds.models import Delivery, Outbox
+from feeds.redis_client import client
+from followers.models import Account
+from tests.factories import AccountFactory, PostFactory, follow, ring, star
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def read(drain):
+    """A reader whose timeline holds three posts, and these."""
+    author, [reader] = star(1)
+    posts = [PostFactory(author=author) for _ in range(3)]
+    drain()
+    return reader, posts
+
+
+def drift() -> tuple[int, int, int]:
+    report = verify.verify()
+    return report.missing, report.ghosts, report.misordered
+
+
+def test_timelines_that_are_right_are_counted(read):
+    report = verify.verify()
+    assert (report.timelines, report.entries, report.in_flight, report.absent) == (2, 3, 0, 0)
+    assert drift() == (0, 0, 0)
+    assert report.right
+
+
+def test_a_lost_entry_is_missing(read):
+    reader, posts = read
+    client().zrem(timelines.key(reader.pk), posts[1].pk)
+    assert drift() == (1, 0, 0)
+    assert verify.verify().examples == [f"missing: post {posts[1].pk} of reader {reader.pk}"]
+
+
+@pytest.mark.parametrize("member", ["32", "no number", "9" * 30, "-64", ""])
+def test_an_entry_that_is_no_post_is_a_ghost(read, member):
+    client().zadd(timelines.key(read[0].pk), {member: -(1 << 50)})
+    assert drift() == (0, 1, 0)
+
+
+def test_a_post_of_somebody_not_followed_is_a_ghost(read, drain):
+    other = PostFactory()
+    drain()
+    client().zadd(timelines.key(read[0].pk), {str(other.pk): -other.pk})
+    assert drift() == (0, 1, 0)
+
+
+def test_a_deleted_post_that_is_still_stored_is_a_ghost(read, drain):
+    reader, posts = read
+    actions.delete_post(author=posts[0].author, post_id=posts[0].pk)
+    drain()
+    assert drift() == (0, 0, 0)
+    client().zadd(timelines.key(reader.pk), {str(posts[0].pk): -posts[0].pk})
+    assert drift() == (0, 1, 0)
+
+
+def test_a_direct_post_belongs_to_those_it_mentions(drain):
+    author, [reader, other] = star(2)
+    post = PostFactory(author=author, text=f"for @{reader.username}", visibility="direct")
+    drain()
+    assert drift() == (0, 0, 0)
+    client().zadd(timelines.key(other.pk), {str(post.pk): -post.pk})
+    client().zrem(timelines.key(reader.pk), post.pk)
+    assert drift() == (1, 1, 0)
+
+
+@pytest.mark.parametrize("change", [32, -32, -(1 << 57), 1 << 60])
+def test_an_entry_with_a_wrong_score_is_misordered(read, change):
+    reader, posts = read
+    client().zincrby(timelines.key(reader.pk), change, posts[1].pk)
+    assert drift() == (0, 0, 1)
+
+
+def test_what_is_at_or_below_the_coverage_need_not_be_stored(read):
+    reader, posts = read
+    key = timelines.key(reader.pk)
+    mark = client().zrange(key, -1, -1)[0]
+    client().zrem(key, posts[0].pk)
+    client().zadd(key, {mark: -posts[0].pk})
+    assert drift() == (0, 0, 0)
+    client().zadd(key, {mark: -posts[1].pk})
+    assert drift() == (0, 0, 1), "an entry at the coverage stands behind the mark"
+
+
+def test_an_entry_that_is_not_trimmed_yet_is_right(settings, drain):
+    settings.TIMELINE_LIMIT, settings.TRIM_SLACK = 5, 2
+    author, [reader] = star(1)
+    posts = [PostFactory(author=author) for _ in range(7)]
+    drain()
+    assert client().zcard(timelines.key(reader.pk)) == 8, "seven and the mark"
+    assert drift() == (0, 0, 0)
+    client().zrem(timelines.key(reader.pk), posts[1].pk)
+    client().zrem(timelines.key(reader.pk), posts[6].pk)
+    assert drift() == (2, 0, 0)
+
+
+def test_entries_beyond_the_slack_have_no_place(settings, drain):
+    author, [_reader] = star(1)
+    for _ in range(7):
+        PostFactory(author=author)
+    drain()
+    settings.TIMELINE_LIMIT, settings.TRIM_SLACK = 3, 2
+    assert drift() == (0, 0, 2)
+
+
+def test_a_full_timeline_is_right_after_its_trim(settings, drain):
+    settings.TIMELINE_LIMIT, settings.TRIM_SLACK = 5, 2
+    author, _ = star(3)
+    for _ in range(20):
+        PostFactory(author=author)
+    drain()
+    assert drift() == (0, 0, 0)
+
+
+def test_a_post_whose_delivery_is_open_is_in_flight(read):
+    post = PostFactory(author=read[1][0].author)
+    report = verify.verify()
+    assert (report.missing, report.in_flight) == (0, 1)
+    Delivery.objects.filter(post=post).update(state="closed")
+    assert drift() == (1, 0, 0)
+
+
+def test_a_deleted_post_whose_retraction_is_open_is_in_flight(read):
+    post = read[1][0]
+    actions.delete_post(author=post.author, post_id=post.pk)
+    report = verify.verify()
+    assert (report.ghosts, report.in_flight) == (0, 1)
+
+
+def test_a_follow_and_an_unfollow_on_their_way_are_in_flight(read, drain):
+    reader, posts = read
+    other = PostFactory().author
+    drain()
+    actions.follow(follower=reader, followee_id=other.pk)
+    actions.unfollow(follower=reader, followee_id=posts[0].author_id)
+    report = verify.verify()
+    assert (report.missing, report.ghosts, report.in_flight) == (0, 0, 4)
+    Outbox.objects.filter(done_at=None).update(attempts=10)
+    assert drift() == (1, 3, 0), "given up is not on its way"
+
+
+def test_accounts_without_a_timeline_are_counted_and_are_no_drift(read):
+    AccountFactory(away=True)
+    timelines.evict([read[0].pk])
+    report = verify.verify()
+    assert (report.timelines, report.active, report.absent) == (1, 2, 1)
+    assert report.right
+
+
+def test_nothing_compared_is_no_proof_while_accounts_are_active():
+    assert verify.verify().right
+    AccountFactory(timeline=False)
+    assert not verify.verify().right
+
+
+def test_a_timeline_of_another_reign_counts_as_absent(read):
+    reader, _ = read
+    key = timelines.key(reader.pk)
+    client().zremrangebyrank(key, -1, -1)
+    client().zadd(key, {"c:000000000000": 0})
+    report = verify.verify()
+    assert (report.timelines, report.absent) == (1, 1)
+    assert drift() == (0, 0, 0)
+
+
+def test_every_account_is_looked_at_in_batches_and_shown(monkeypatch):
+    monkeypatch.setattr(verify, "READERS", 2)
+    ring(5)
+    shown = []
+    assert verify.verify(show=shown.append).timelines == 5
+    assert shown == [2, 4, 5]
+
+
+def test_a_sample_is_of_active_accounts(read):
+    for _ in range(3):
+        follow(AccountFactory(away=True), read[1][0].author)
+    report = verify.verify(sample=2)
+    assert report.timelines == 2
+    assert verify.verify(sample=100).timelines == Account.objects.active().count() == 2
