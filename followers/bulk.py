@@ -122,7 +122,10 @@ def create_follows() -> int:
 
 
 def make_followers(*, followee_id: int, prefix: str, first: int, last: int) -> str:
-    """Makes the active accounts prefix<first> to prefix<last>, and lets them follow. Returns their ids, packed."""
+    """Lets the accounts prefix<first> to prefix<last>, made where they are missing, be active and follow. Their ids, packed.
+
+    None of them may follow yet.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE followers_account SET followers_count = followers_count + %(count)s, version = version + 1"
@@ -132,15 +135,17 @@ def make_followers(*, followee_id: int, prefix: str, first: int, last: int) -> s
         cursor.execute(
             """
             WITH made AS (
-                INSERT INTO followers_account (username, password, display_name, note,
+                INSERT INTO followers_account AS a (username, password, display_name, note,
                     is_superuser, is_staff, is_active, last_active_at, following_count)
                 SELECT %(prefix)s || n, '!' || gen_random_uuid(), '', '', false, false, true, now(), 1
                 FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+                ON CONFLICT (username) DO UPDATE
+                    SET last_active_at = now(), following_count = a.following_count + 1, version = a.version + 1
                 RETURNING id),
             follows AS (
                 INSERT INTO followers_follow (follower_id, followee_id) SELECT id, %(followee)s FROM made
                 RETURNING follower_id)
-            SELECT string_agg(follower_id::text, ',') FROM follows
+            SELECT string_agg(follower_id::text, ',' ORDER BY follower_id) FROM follows
             """,
             {"prefix": prefix, "first": first, "last": last, "followee": followee_id},
         )
@@ -148,16 +153,25 @@ def make_followers(*, followee_id: int, prefix: str, first: int, last: int) -> s
     return packed
 
 
-def remove_followers(*, followee_id: int, prefix: str, most: int) -> list[int]:
-    """Removes accounts that make_followers made, at most so many, with their follows. Returns their ids; none: none left."""
+def release_followers(*, followee_id: int, prefix: str, most: int) -> list[int]:
+    """Undoes what make_followers did, for so many at most, but leaves the accounts, inactive. Their ids; none: all done.
+
+    To delete an account costs a look into every table that may refer to it: for a million of them that takes minutes.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH chosen AS (
-                SELECT f.id, f.follower_id FROM followers_follow f JOIN followers_account a ON a.id = f.follower_id
-                WHERE f.followee_id = %(followee)s AND starts_with(a.username, %(prefix)s) LIMIT %(most)s),
-            unfollowed AS (DELETE FROM followers_follow WHERE id IN (SELECT id FROM chosen))
-            DELETE FROM followers_account WHERE id IN (SELECT follower_id FROM chosen) RETURNING id
+            WITH gone AS (
+                DELETE FROM followers_follow WHERE id IN (
+                    SELECT f.id FROM followers_follow f JOIN followers_account a ON a.id = f.follower_id
+                    WHERE f.followee_id = %(followee)s AND starts_with(a.username, %(prefix)s) LIMIT %(most)s)
+                RETURNING follower_id),
+            counted AS (
+                UPDATE followers_account SET version = version + 1,
+                    followers_count = followers_count - (SELECT count(*) FROM gone)
+                WHERE id = %(followee)s)
+            UPDATE followers_account SET last_active_at = NULL, following_count = following_count - 1, version = version + 1
+            WHERE id IN (SELECT follower_id FROM gone) RETURNING id
             """,
             {"followee": followee_id, "prefix": prefix, "most": most},
         )

@@ -1,0 +1,66 @@
+"""An account, and a token for it, without the HTTP API."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from feeds import actions
+from feeds.api.auth import issue_token
+from followers.models import Account, Application
+
+SCOPES = "read write profile"
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes the account NAME, without a password: nobody can log in to it, its token alone opens the API. If NAME exists "
+        "already it stays as it is, but for what --token and --staff ask for."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="lower-case letters, digits and _, at most 30")
+        parser.add_argument(
+            "--token", action="store_true", help=f"print a new access token ({SCOPES}) on the last line"
+        )
+        parser.add_argument("--staff", action="store_true", help="the account may see every delivery")
+
+    @transaction.atomic
+    def handle(self, *, name: str, token: bool, staff: bool, **_: Any) -> None:
+        account = Account.objects.filter(username=name.lower()).first()
+        if account is None:
+            account = register(name)
+            self.stdout.write(f"created account {account.username}, id {account.pk}")
+        else:
+            self.stdout.write(f"account {account.username} exists already, id {account.pk}")
+        if staff and not account.is_staff:
+            Account.objects.filter(pk=account.pk).update(is_staff=True)
+            self.stdout.write(f"{account.username} is staff now")
+        if token:
+            self.stdout.write(new_token(account))
+
+
+def register(name: str) -> Account:
+    try:
+        return actions.register(username=name, email=None, password=None)
+    except ValidationError as wrong:
+        raise CommandError(f"the name {name!r} can't be taken: {' '.join(wrong.messages)}") from wrong
+
+
+def new_token(account: Account) -> str:
+    """The text of a new token. Only its checksum is stored: each call makes another one, and all of them are good."""
+    application, _ = Application.objects.get_or_create(
+        name="command line",
+        user=None,
+        defaults={
+            "client_type": Application.CLIENT_CONFIDENTIAL,
+            "redirect_uris": "urn:ietf:wg:oauth:2.0:oob",
+            "scopes": SCOPES,
+        },
+    )
+    _, text = issue_token(account=account, application=application, scope=SCOPES)
+    return text
