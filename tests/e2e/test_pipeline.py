@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+import redis
+from django.conf import settings
+from django.db import connection
 
+from feeds import timelines
 from feeds.models import Outbox
 from tests.conftest import WORKERS, eventually
 from tests.factories import AccountFactory, star
@@ -74,7 +78,6 @@ def test_a_deleted_post_leaves_every_timeline(workers, api):
     delivery(caller, post_id)
     assert caller.delete(f"/api/v1/statuses/{post_id}").status_code == 200
     assert home(api, readers[0]) == []
-    from feeds import timelines
 
     eventually(lambda: all(timelines.ids(r.pk).ids == [] for r in readers), "the post is retracted")
 
@@ -110,7 +113,6 @@ def test_a_killed_worker_loses_no_delivery(workers, api):
 
 def test_workers_keep_their_database_connection(workers, api):
     """Celery would close it around every task."""
-    from django.db import connection
 
     author, _ = star(1)
     caller = api(author)
@@ -140,8 +142,6 @@ def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, 
     eventually(
         lambda: caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["batches"]["total"] == 3, "it is planned"
     )
-    import redis
-    from django.conf import settings
 
     redis.Redis.from_url(settings.CELERY_BROKER_URL).flushdb()
     redis.Redis.from_url(settings.CELERY_RESULT_BACKEND).flushdb()
@@ -149,6 +149,21 @@ def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, 
     report = delivery(caller, post_id, 90)
     assert (report["closed_by"], report["delivered"]) == ("reconciler", 25)
     assert home(api, readers[-1]) == [post_id]
+
+
+def test_a_large_fan_out_holds_up_no_small_one(workers, api):
+    """The large one's batches wait for their worker; the small post does not."""
+    (large, _), (small, [reader]) = star(25), star(1)
+    workers.stop("worker-bulk")
+    try:
+        waiting = publish(api(large))
+        post_id = publish(api(small))
+        delivery(api(small), post_id)
+        assert home(api, reader) == [post_id]
+        assert api(large).get(f"/api/v1/statuses/{waiting}/delivery").json()["state"] != "done"
+    finally:
+        workers.start("worker-bulk")
+    assert delivery(api(large), waiting)["delivered"] == 25
 
 
 def test_healthz_says_what_is_up(workers, api):

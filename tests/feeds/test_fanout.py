@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feeds import actions, fanout, tasks, timelines
-from feeds.models import Batch, Delivery, Kind, Post
+from feeds.models import Batch, Delivery, Kind, Outbox, Post
 from followers import relationships
 from tests.factories import AccountFactory, PostFactory, follow, star
 
@@ -73,8 +73,6 @@ def test_a_task_that_comes_twice_does_its_work_once(drain):  # 4
     post = PostFactory(author=author)
     drain()
     row = fanout.report(post.pk)["tasks"]
-    from feeds.models import Outbox
-
     for _ in range(2):
         assert tasks.fan_out_post(Outbox.objects.get(subject_id=post.pk).pk) == "not mine"
     assert fanout.report(post.pk)["tasks"] == row
@@ -161,7 +159,7 @@ def test_a_post_deleted_after_its_push_is_withdrawn_by_its_own_batch(monkeypatch
     assert parts(post) == {"audience": 2, "skipped_hidden": 2}
 
 
-def test_a_batch_whose_claim_ran_out_is_refused_by_redis_and_closes_nothing(settings, monkeypatch):
+def test_a_batch_whose_claim_ran_out_is_refused_by_redis_and_closes_nothing(settings):
     settings.FENCE = -1
     author, [reader] = star(1)
     post = PostFactory(author=author)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from feeds import actions, home, rebuild, timelines
 from feeds.models import Outbox, Post
@@ -106,11 +107,9 @@ def test_a_late_post_takes_its_place_by_id_and_leaves_pages_already_read(drain):
     assert ids(reader, max_id=first.next_max_id) == [*posts[1::-1], late.pk]
 
 
-def test_ids_clash_never(monkeypatch):  # 16
+def test_ids_clash_never():  # 16
     """The sequence is turned back, so that the same millisecond gives a used number again."""
     author, moment = AccountFactory(), datetime(2020, 1, 1, tzinfo=UTC)
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('feeds_post_sequence', 5)")
         first = actions.publish_post(author=author, text="first", created_at=moment)
