@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import time
@@ -160,4 +161,4 @@ def check_delivery(user: User, report: dict[str, Any]) -> None:
 
 
 def plain(content: str) -> str:
-    return content.removeprefix("<p>").removesuffix("</p>")
+    return html.unescape(content.removeprefix("<p>").removesuffix("</p>"))
