@@ -48,7 +48,8 @@ def key(reader_id: int) -> str:
 
 def push(post_id: int, readers: str, *, deadline: int) -> int | None:
     """Adds the post where a timeline exists. How many of the readers have one, or None if it came after the deadline."""
-    found = _call("push", PREFIX, deadline, post_id, settings.TIMELINE_LIMIT, settings.TRIM_SLACK, readers)
+    limits = (settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY)
+    found = _call("push", PREFIX, deadline, post_id, *limits, readers)
     return None if found < 0 else found
 
 

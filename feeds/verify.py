@@ -25,6 +25,7 @@ from .timelines import Dump
 READERS = 250  # looked at in one go: what is held in memory at a time
 LOOKS = 3  # what differs in each of them is drift
 EXAMPLES = 10
+OVERHANG = 200  # entries beyond the slack; at TRIM_EVERY 8 one chance in 10^11
 
 Entry = tuple[int, str]  # reader, member
 
@@ -154,16 +155,16 @@ def _differences(dump: Dump, wanted: set[str]) -> tuple[set[str], set[str], set[
     """Members missing, those not known to be wanted, and those in a wrong place.
 
     An entry beyond TIMELINE_LIMIT is one that was not trimmed yet: readers take its id for the coverage. One beyond the
-    slack has no place at all.
+    OVERHANG has no place at all: so many are never left by chance.
     """
     members = [member for member, _ in dump.entries]
     stored = set(members)
     missing, surplus = wanted - stored, stored - wanted
-    limit, most = settings.TIMELINE_LIMIT, settings.TIMELINE_LIMIT + settings.TRIM_SLACK
+    limit = settings.TIMELINE_LIMIT
     if missing and len(members) > limit:
         cover = _post_id(members[limit]) or 0
         missing = {member for member in missing if int(member) > cover}
-    misordered = set(members[most:])
+    misordered = set(members[limit + settings.TRIM_SLACK + OVERHANG :])
     if surplus or not dump.mark_is_last or any(score != -float(member) for member, score in dump.entries):
         misordered |= {
             member for member, score in dump.entries if score != -(_post_id(member) or 0) or score >= -dump.cover

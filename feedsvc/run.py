@@ -100,7 +100,7 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
         "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4"),
         "relay": (python, "manage.py", "relay"),
         "worker": (*celery, "worker", "-n", "worker@%h", "-Q", QUEUES, "-c", "2", *lean),
-        "worker-bulk": (*celery, "worker", "-n", "bulk@%h", "-Q", "fanout_bulk", "-c", "1", *lean),
+        "worker-bulk": (*celery, "worker", "-n", "bulk@%h", "-Q", "fanout_bulk", "-c", "2", *lean),
         "beat": (*celery, "beat", "-s", str(run_dir / "beat-schedule"), "--pidfile="),
     }
     return [

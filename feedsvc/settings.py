@@ -80,8 +80,10 @@ except EnvError as wrong:
 
 NUDGE_AFTER = LEASE // 2  # seconds until the reconciler publishes a batch again that nobody works on
 RESEND_AFTER = LEASE * 3 // 2  # seconds until the relay sends a task again that was sent and is not done
-# Writes to a timeline trim it only when it is this much too long. Readers never see more than TIMELINE_LIMIT.
+# A push looks at a timeline's length for one post in TRIM_EVERY, and trims it if it is longer than the limit by more than
+# TRIM_SLACK. Readers never see more than TIMELINE_LIMIT.
 TRIM_SLACK = 32
+TRIM_EVERY = 8
 PUSH_CHUNK = 1_000  # followers per script call: longer calls make readers wait
 CHORD_MEMBERS = 200  # batches per chord; a larger fan-out comes in waves
 

@@ -28,4 +28,13 @@ local function trim(key, limit)
   end
 end
 
-local function key_of(prefix, reader) return prefix .. '{' .. (reader % 128) .. '}:' .. reader end
+local tags = {} -- by bucket: to make a number into a string costs as much as half a ZADD
+local function key_of(prefix, reader)
+  local bucket = reader % 128
+  local tag = tags[bucket]
+  if not tag then
+    tag = prefix .. '{' .. bucket .. '}:'
+    tags[bucket] = tag
+  end
+  return tag .. reader
+end

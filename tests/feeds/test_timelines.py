@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 @pytest.fixture
 def tiny():
     client().flushdb()
-    with override_settings(TIMELINE_LIMIT=5, TRIM_SLACK=2):
+    with override_settings(TIMELINE_LIMIT=5, TRIM_SLACK=2, TRIM_EVERY=1):
         yield
 
 
@@ -67,6 +67,16 @@ def test_a_trim_keeps_the_newest_and_moves_the_coverage():
     push(*IDS[:8])
     assert client().zcard(timelines.key(READER)) == 6
     assert page() == timelines.Stored(IDS[2], IDS[7:2:-1])
+
+
+def test_a_push_trims_for_one_post_in_so_many_and_a_page_is_cut_all_the_same(settings):
+    settings.TRIM_EVERY = 10
+    timelines.build_empty(str(READER))
+    push(*IDS[1:10])
+    assert client().zcard(timelines.key(READER)) == 10
+    assert page() == timelines.Stored(IDS[4], IDS[9:4:-1])
+    push(IDS[10] if IDS[10] // 32 % 10 == 0 else next(i for i in range(IDS[10], IDS[19], 32) if i // 32 % 10 == 0))
+    assert client().zcard(timelines.key(READER)) == 6
 
 
 def test_what_lies_below_the_coverage_is_counted_and_not_stored():

@@ -101,7 +101,8 @@ def test_an_entry_that_is_not_trimmed_yet_is_right(settings, drain):
     assert drift() == (2, 0, 0)
 
 
-def test_entries_beyond_the_slack_have_no_place(settings, drain):
+def test_more_entries_than_are_left_by_chance_have_no_place(settings, drain, monkeypatch):
+    monkeypatch.setattr(verify, "OVERHANG", 0)
     author, [_reader] = star(1)
     for _ in range(7):
         PostFactory(author=author)
@@ -111,7 +112,7 @@ def test_entries_beyond_the_slack_have_no_place(settings, drain):
 
 
 def test_a_full_timeline_is_right_after_its_trim(settings, drain):
-    settings.TIMELINE_LIMIT, settings.TRIM_SLACK = 5, 2
+    settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY = 5, 2, 1
     author, _ = star(3)
     for _ in range(20):
         PostFactory(author=author)
