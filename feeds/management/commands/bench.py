@@ -20,7 +20,9 @@ from feeds.management.waiting import Patience
 from feeds.management.yardstick import Yardstick
 from followers.models import Account
 
-AUTHOR, FOLLOWER = "bench_author", "bench_f"
+AUTHOR, SMALL_AUTHOR = "bench_author", "bench_small"
+FOLLOWER = {AUTHOR: "bench_f", SMALL_AUTHOR: "bench_small_f"}  # how the names of their followers begin
+SMALL = 100  # followers of the post that is published meanwhile
 POLL = 0.25  # seconds
 LOOK_EVERY = 1.0  # seconds, at the memory: a look costs the machine some 10 ms
 STALLED_AFTER = 60  # seconds in which nothing is delivered
@@ -31,8 +33,9 @@ class Command(BaseCommand):
     help = (
         "Measures the running service. `bench fanout` makes N active followers of an author of its own, publishes one post, "
         "and says how long it took from the commit to the closed delivery; before and after that, how fast the same Redis "
-        "takes as many plain ZADDs, which is the yardstick. At the end the follows and timelines are removed; the accounts "
-        f"({AUTHOR}, {FOLLOWER}1, ...) stay for the next run, inactive. Not for an instance that people use."
+        "takes as many plain ZADDs, which is the yardstick. While the post is on its way a small one is published. At the end "
+        f"follows and timelines are removed; the accounts ({AUTHOR}, {FOLLOWER[AUTHOR]}1, ...) stay for the next run, "
+        "inactive. Not for an instance that people use."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -45,64 +48,79 @@ class Command(BaseCommand):
         if not rows("SELECT pg_try_advisory_lock(%(lock)s)", lock=LOCK)[0][0]:
             raise CommandError("another bench is running on this instance")
         changed("SET statement_timeout = '10min'")
-        author = Account.objects.filter(username=AUTHOR).first()
-        author = author or actions.register(username=AUTHOR, email=None, password=None)
+        author, small = made(AUTHOR), made(SMALL_AUTHOR)
         try:
-            release(author)  # what a killed run left
+            release(author, small)  # what a killed run left
             make_audience(author, followers)
+            make_audience(small, SMALL)
             with Yardstick(followers) as yardstick:
                 before = yardstick.measure()
                 self.stdout.write(f"yardstick before: {before:,.0f} ZADDs/s")
                 memory = Memory()
-                report = fan_out(author, followers, memory)
+                report, meanwhile = fan_out(author, followers, small, memory)
                 after = yardstick.measure()
                 self.stdout.write(f"yardstick after: {after:,.0f} ZADDs/s")
         finally:
-            release(author)
+            release(author, small)
         figures = shape(followers, report, (before + after) / 2)
-        self.tell(report, memory, figures)
+        self.tell(report, meanwhile, memory, figures)
         if options["json"]:
             self.stdout.write(json.dumps(figures))
         if report["delivered"] != followers:
             raise CommandError(f"{report['delivered']:,} of {followers:,} followers have the post")
 
-    def tell(self, report: dict[str, Any], memory: Memory, figures: dict[str, Any]) -> None:
+    def tell(self, report: dict[str, Any], meanwhile: dict[str, Any], memory: Memory, figures: dict[str, Any]) -> None:
         self.stdout.write(
             "{delivered:,} followers in {seconds} s: {deliveries_per_second:,}/s, {ratio} of the yardstick".format(
                 **figures
             )
         )
         self.stdout.write(f"{report['batches']['total']} batches, closed by {report['closed_by']}")
+        when = "before" if meanwhile["finished_at"] < report["finished_at"] else "after"
+        self.stdout.write(
+            f"a post to {SMALL} followers, published meanwhile: delivered to {meanwhile['delivered']} in "
+            f"{meanwhile['seconds']} s, {when} the large one ended"
+        )
         if memory.before:
             self.stdout.write(
                 f"memory of the workers: {memory.before / 1024:.0f} MB before, {memory.peak / 1024:.0f} MB at most"
             )
 
 
-def release(author: Account) -> None:
-    with progress("releasing followers") as show:
-        importing.release_audience(author, prefix=FOLLOWER, show=show)
+def made(name: str) -> Account:
+    return Account.objects.filter(username=name).first() or actions.register(username=name, email=None, password=None)
+
+
+def release(*authors: Account) -> None:
+    for author in authors:
+        with progress("releasing followers") as show:
+            importing.release_audience(author, prefix=FOLLOWER[author.username], show=show)
 
 
 def make_audience(author: Account, followers: int) -> None:
     with progress("making followers", followers) as show:
-        importing.make_audience(author, prefix=FOLLOWER, size=followers, show=show)
+        importing.make_audience(author, prefix=FOLLOWER[author.username], size=followers, show=show)
     # In a service that runs for long these have been vacuumed; here it must not begin in the middle of the measurement.
     changed("VACUUM ANALYZE followers_follow, followers_account")
 
 
-def fan_out(author: Account, followers: int, memory: Memory) -> dict[str, Any]:
-    """Publishes a post, and waits until its delivery is closed. Returns the report."""
+def fan_out(author: Account, followers: int, small: Account, memory: Memory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Publishes a post, and a small one while it is on its way; waits until both are delivered. Returns both reports."""
     post = actions.publish_post(author=author, text="a post to measure its fan-out")
     patience = Patience(STALLED_AFTER, "nothing was delivered for {} s: are relay and workers running?")
+    meanwhile = None
     with progress("delivering", followers) as show:
-        while (report := fanout.report(post.pk))["state"] != "done":
+        while True:
+            report = fanout.report(post.pk)
             show(report["delivered"])
-            patience.check((report["state"], report["delivered"]))
+            if meanwhile is None and report["delivered"]:
+                meanwhile = actions.publish_post(author=small, text="a small post meanwhile").pk
+            other = fanout.report(meanwhile) if meanwhile else {"state": ""}
+            if report["state"] == other["state"] == "done":
+                return report, other
+            patience.check((report["state"], report["delivered"], other["state"]))
             memory.look()
             time.sleep(POLL)
-        show(report["delivered"])
-    return report
 
 
 def shape(followers: int, report: dict[str, Any], yardstick: float) -> dict[str, Any]:
