@@ -9,6 +9,7 @@ The standard library only, and no Django: settings read RUN_DIR/env when all thi
 import functools
 import importlib.util
 import os
+import pwd
 import random
 import secrets
 import shutil
@@ -285,14 +286,18 @@ def run_tool(tool: str, *args: str, text: str = "") -> None:
 
 
 def as_someone_else() -> tuple[str, ...]:
-    """PostgreSQL refuses to run as root: what to put before its command.
+    """PostgreSQL refuses to run as root, or as a user without a name (some containers'): what to put before its command.
 
-    A user namespace makes root look like nobody and still lets it into its own folders. Where namespaces are
-    forbidden it must be nobody indeed, who has to own its files and to reach them.
+    A user namespace makes us look like nobody and still lets us into our own folders. Where namespaces are forbidden
+    root must become nobody indeed, who has to own its files and to reach them.
     """
-    if os.geteuid() != 0:
-        return ()
-    return IN_NAMESPACE if namespaces_work() else AS_NOBODY
+    if os.geteuid() == 0:
+        return IN_NAMESPACE if namespaces_work() else AS_NOBODY
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return IN_NAMESPACE
+    return ()
 
 
 IN_NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")

@@ -33,8 +33,8 @@ class Command(BaseCommand):
     help = (
         "Measures the running service. `bench fanout` makes N active followers of an author of its own, publishes one post, "
         "and says how long it took from the commit to the closed delivery; before and after that, how fast the same Redis "
-        "takes as many plain ZADDs, which is the yardstick. While the post is on its way a small one is published. At the end "
-        f"follows and timelines are removed; the accounts ({AUTHOR}, {FOLLOWER[AUTHOR]}1, ...) stay for the next run, "
+        "takes as many plain ZADDs, which is the yardstick. While the post is on its way a small one is published. At the "
+        f"end follows and timelines are removed; the accounts ({AUTHOR}, {FOLLOWER[AUTHOR]}1, ...) stay for the next run, "
         "inactive. Not for an instance that people use."
     )
 
