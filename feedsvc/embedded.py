@@ -326,7 +326,18 @@ def give_away(path: Path) -> None:
 
 def postgres_answers(url: str) -> bool:
     address = urlsplit(url)
-    command = (str(postgres_bin() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(address.port), "-t", "1")
+    command = (
+        str(postgres_bin() / "pg_isready"),
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(address.port),
+        "-U",
+        "feedsvc",
+        "-t",
+        "1",
+    )
     return subprocess.run(command, check=False).returncode == 0
 
 
