@@ -26,16 +26,18 @@ WORKERS = ("relay", "worker", "worker-bulk", "beat")
 
 
 @pytest.fixture(autouse=True)
-def empty_redis(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Home timelines and cache are empty before each test: PostgreSQL's sequences give each test other ids anyway."""
-    if (
-        "db" in request.fixturenames
-        or "transactional_db" in request.fixturenames
-        or request.node.get_closest_marker("django_db")
-    ):
+def apart(request: pytest.FixtureRequest, services: Instance) -> None:
+    """Keeps a test from its neighbours: Redis is empty, and no worker of an earlier one takes up what this one commits.
+
+    PostgreSQL's rows are pytest-django's business; its sequences go on, so that each test has ids of its own.
+    """
+    used, marker = request.fixturenames, request.node.get_closest_marker("django_db")
+    if marker or "db" in used or "transactional_db" in used:
         client().flushdb()
         cache.clear()
-    yield
+    commits = "transactional_db" in used or (marker and marker.kwargs.get("transaction"))
+    if commits and "workers" not in used and services.services:
+        services.stop(*WORKERS)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_every_follower_is_delivered_to_by_a_chord_and_taken_back(workers):
     assert Account.objects.count() == 250 + 100 + 2, "the accounts of the first run serve the second"
 
 
-def test_without_workers_it_gives_up_with_a_sentence_and_leaves_nothing(monkeypatch, no_workers):
+def test_without_workers_it_gives_up_with_a_sentence_and_leaves_nothing(monkeypatch):
     monkeypatch.setattr(bench, "STALLED_AFTER", 0.5)
     with pytest.raises(CommandError, match="are relay and workers running"):
         run_bench("--followers", "10")
@@ -55,7 +55,7 @@ def test_without_workers_it_gives_up_with_a_sentence_and_leaves_nothing(monkeypa
     assert not Account.objects.exclude(following_count=0).exists()
 
 
-def test_what_a_killed_run_left_is_cleared_by_the_next(monkeypatch, no_workers):
+def test_what_a_killed_run_left_is_cleared_by_the_next(monkeypatch):
     monkeypatch.setattr(bench, "STALLED_AFTER", 0.5)
     release = bench.release
     monkeypatch.setattr(bench, "release", lambda *authors: None)

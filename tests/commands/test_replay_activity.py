@@ -72,7 +72,7 @@ def test_a_limit_counts_events_and_a_rate_posts(people, activity, workers):
     assert figures["seconds"] >= 0.2
 
 
-def test_without_workers_it_gives_up_with_a_sentence(people, activity, monkeypatch, no_workers):
+def test_without_workers_it_gives_up_with_a_sentence(people, activity, monkeypatch):
     monkeypatch.setattr(replay_activity, "STALLED_AFTER", 0.5)
     with pytest.raises(CommandError, match="are relay and workers running"):
         replay(activity())
