@@ -9,9 +9,15 @@ from typing import Any
 
 import redis
 from django.db import InterfaceError, OperationalError, connection
+from psycopg.errors import QueryCanceled
 
 STORE_ERRORS = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
-"""PostgreSQL or Redis is gone or late. Not the work's fault: it is given back, and no attempt is burned."""
+"""PostgreSQL or Redis is gone or late: the work is given back, to be done again soon."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a store error is the store's fault, and costs no attempt. That a statement is too slow for its bound is not."""
+    return not isinstance(error.__cause__, QueryCanceled)
 
 
 def rows(statement: str, **values: Any) -> list[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from . import outbox, timelines
-from .database import STORE_ERRORS, changed, rows
+from .database import STORE_ERRORS, changed, is_away, rows
 from .models import Delivery, Kind, Outbox, Post
 from .posts import iso
 
@@ -115,8 +115,9 @@ def deliver(post_id: int, kind: str, batch_no: int) -> str:
         return "not mine"
     try:
         return _push(claim) if kind == Kind.PUSH else _retract(claim)
-    except STORE_ERRORS:
-        _give_back(claim)
+    except STORE_ERRORS as error:
+        if is_away(error):
+            _give_back(claim)
         raise
 
 

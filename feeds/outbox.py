@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
 from . import metrics
-from .database import STORE_ERRORS, changed, rows
+from .database import STORE_ERRORS, changed, is_away, rows
 
 TASKS = {
     "post.published": ("fan_out_post",),
@@ -155,7 +155,7 @@ def claimed(row_id: int) -> Iterator[Work | None]:
     except Later as later:
         _give_back(work, str(later), burned=0, seconds=later.seconds, waited=later.waited)
     except STORE_ERRORS as error:
-        _give_back(work, str(error), burned=0, seconds=2)
+        _give_back(work, str(error), burned=0 if is_away(error) else 1, seconds=2)
         raise
     except Exception as error:
         _give_back(work, f"{type(error).__name__}: {error}", burned=1, seconds=5)

@@ -128,6 +128,9 @@ def migrate() -> None:
     command = dies_with_parent(sys.executable, "manage.py", "migrate", "--noinput")
     done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
+        last = tail(done.stdout, 1)
+        if last.startswith("feedsvc: "):  # a setting that makes no sense: settings.py says which
+            raise Unfit(last.removeprefix("feedsvc: "))
         raise Unfit(f"the database could not be migrated:\n{tail(done.stdout)}")
 
 

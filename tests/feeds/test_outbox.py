@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 import redis
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from feeds import outbox
+from feeds.database import rows
 from feeds.models import Outbox
 from tests.factories import AccountFactory
 
@@ -38,6 +40,15 @@ def test_a_failing_store_burns_no_attempt_and_the_row_is_due_again(row):
     row.refresh_from_db()
     assert (row.attempts, row.lease_until, row.sent_at, row.done_at, row.error) == (0, None, None, None, "gone")
     assert row.due_at > timezone.now()
+
+
+def test_a_statement_that_takes_too_long_burns_an_attempt(row):
+    """Else work that is always too slow would come again for ever."""
+    with pytest.raises(OperationalError), outbox.claimed(row.pk), transaction.atomic():
+        rows("SELECT set_config('statement_timeout', '10ms', true)")
+        rows("SELECT pg_sleep(5)")
+    row.refresh_from_db()
+    assert (row.attempts, row.sent_at, row.done_at) == (1, None, None)
 
 
 def test_an_error_burns_an_attempt_and_after_the_last_the_row_is_left_alone(row):
