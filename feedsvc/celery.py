@@ -3,7 +3,8 @@
 import os
 
 from celery import Celery
-from celery.signals import after_task_publish, worker_process_init
+from celery.signals import after_task_publish, task_prerun, worker_process_init
+from django.db import close_old_connections
 from django.db.backends.signals import connection_created
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedsvc.settings")
@@ -30,9 +31,19 @@ def relax_commits(**_: object) -> None:
     connection_created.connect(relax, weak=False)
 
 
+@task_prerun.connect
+def look_at_the_connection(**_: object) -> None:
+    """A connection that is kept over tasks may have died between them, with a restart of PostgreSQL: a new one then.
+
+    As Django does before each request. It costs one SELECT 1; without it the worker would fail at every task for good.
+    """
+    close_old_connections()
+
+
 @after_task_publish.connect(sender="reconcile")
 def beat_is_alive(**_: object) -> None:
     """Beat alone publishes `reconcile`: that it did so is its heartbeat."""
     from feeds.models import Heartbeat
 
+    close_old_connections()
     Heartbeat.objects.record("beat")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 
 import pytest
@@ -149,6 +151,43 @@ def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, 
     report = delivery(caller, post_id, 90)
     assert (report["closed_by"], report["delivered"]) == ("reconciler", 25)
     assert home(api, readers[-1]) == [post_id]
+
+
+def test_a_message_holds_a_batchs_key_and_no_followers(workers, api):  # 6
+    author, _ = star(25)
+    caller = api(author)
+    broker = redis.Redis.from_url(settings.CELERY_BROKER_URL)
+    workers.stop("worker-bulk")
+    try:
+        post_id = publish(caller)
+        eventually(lambda: broker.llen("fanout_bulk") == 3, "the chord's messages wait")
+        bodies = [json.loads(message)["body"] for message in broker.lrange("fanout_bulk", 0, -1)]
+    finally:
+        workers.start("worker-bulk")
+    args = sorted(json.loads(base64.b64decode(body))[0] for body in bodies)
+    assert args == [[int(post_id), "push", number] for number in range(3)]
+    assert max(map(len, bodies)) < 1000, "whatever the audience, a message is small"
+    delivery(caller, post_id)
+
+
+def test_restarted_stores_are_found_again_by_everybody(workers, api):
+    """Workers keep their connections over tasks; timelines of before the restart count as absent."""
+    author, readers = star(25)
+    first = publish(api(author))
+    delivery(api(author), first)
+    for store in ("postgres", "timelines"):
+        workers.stop(store)
+        workers.start(store)
+    connection.close()  # ours broke as well
+    second = publish(api(author))
+    report = delivery(api(author), second, 60)
+    assert (report["audience"], report["delivered"] + report["skipped_inactive"], report["failed"]) == (25, 25, 0)
+    page = api(readers[0]).get("/api/v1/timelines/home")
+    assert (page.status_code, [status["id"] for status in page.json()]) == (206, [second, first])
+    eventually(lambda: api(readers[0]).get("/api/v1/timelines/home").status_code == 200, "the timeline is rebuilt", 60)
+    assert home(api, readers[0]) == [second, first]
+    parts = eventually(lambda: (p := api().get("/healthz").json()["parts"])["beat"] == "up" and p, "beat is seen")
+    assert set(parts.values()) == {"up"}
 
 
 def test_a_large_fan_out_holds_up_no_small_one(workers, api):

@@ -87,17 +87,6 @@ def test_a_plan_is_made_once():
     assert Batch.objects.filter(post=post).count() == 1
 
 
-def test_a_message_holds_no_followers(settings):  # 6
-    """Whatever the audience, all that a task is told is the batch's key."""
-    settings.FANOUT_BATCH = 2
-    author, _ = star(5)
-    post = PostFactory(author=author)
-    fanout.plan(post.pk, PUSH)
-    claim = fanout._claim(post.pk, PUSH, 1)
-    assert (claim.size, claim.hi - claim.lo > 0) == (2, True)
-    assert tasks.push_batch.si(post.pk, "push", 1).args == (post.pk, "push", 1)
-
-
 def test_a_range_is_packed_in_chunks_for_one_script_call_each(settings):
     settings.PUSH_CHUNK = 4
     author, readers = star(10)
