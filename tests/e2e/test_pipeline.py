@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from feeds import timelines
-from feeds.models import Outbox
+from feeds.models import Batch, Outbox
 from tests.conftest import WORKERS, eventually
 from tests.factories import AccountFactory, star
 
@@ -188,6 +188,24 @@ def test_restarted_stores_are_found_again_by_everybody(workers, api):
     assert home(api, readers[0]) == [second, first]
     parts = eventually(lambda: (p := api().get("/healthz").json()["parts"])["beat"] == "up" and p, "beat is seen")
     assert set(parts.values()) == {"up"}
+
+
+def test_without_redis_home_is_served_by_postgresql_and_a_fan_out_burns_no_attempt(workers, api):
+    author, readers = star(25)
+    workers.stop("timelines")
+    try:
+        post_id = publish(api(author))
+        page = api(readers[0]).get("/api/v1/timelines/home")
+        assert (page.status_code, [status["id"] for status in page.json()]) == (206, [post_id])
+        given_back = Batch.objects.filter(post_id=post_id, lease_no__gt=0, lease_until=None)
+        eventually(lambda: given_back.count() == 3, "the batches were tried and given back")
+        assert set(given_back.values_list("attempts", flat=True)) == {0}
+    finally:
+        workers.start("timelines")
+    report = delivery(api(author), post_id, 60)
+    # Redis came back empty: whoever has not read since has no timeline yet.
+    assert (report["delivered"] + report["skipped_inactive"], report["failed"]) == (25, 0)
+    assert home(api, readers[0]) == home(api, readers[1]) == [post_id]
 
 
 def test_a_large_fan_out_holds_up_no_small_one(workers, api):
