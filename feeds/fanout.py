@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
-from . import outbox, timelines
+from . import timelines
 from .database import STORE_ERRORS, changed, is_away, rows
-from .models import Delivery, Kind, Outbox, Post
-from .posts import iso
+from .entities import iso
+from .models import Delivery, Kind, Outbox, Post, PostMode
 
 EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
 
@@ -53,18 +54,20 @@ def plan(post_id: int, kind: str) -> int | None:
     """Splits the author's followers into batches. How many, or None if somebody else planned it.
 
     One statement, so that the ranges, their sizes, the audience and the cut are of one snapshot. The recursion jumps
-    through the follow index a batch at a time; the last batch alone is counted. A deleted post has no batches to push,
-    and without a batch the delivery is closed at once.
+    through the follow index a batch at a time; the last batch alone is counted. A post that is deleted, cancelled or
+    pulled has no batches to push, and without a batch the delivery is closed at once.
     """
     found = rows(
         """
         WITH RECURSIVE due AS MATERIALIZED (
-            SELECT d.id, p.author_id FROM feeds_delivery d JOIN feeds_post p ON p.id = d.post_id
+            SELECT d.id, p.author_id, p.deleted_at IS NULL AND p.home_mode = 'pull' AND d.kind = 'push' AS pulled
+            FROM feeds_delivery d JOIN feeds_post p ON p.id = d.post_id
             WHERE d.post_id = %(post_id)s AND d.kind = %(kind)s AND d.state = 'queued'
             FOR UPDATE OF d SKIP LOCKED),
         wanted AS (
             SELECT due.author_id FROM due JOIN feeds_post p ON p.id = %(post_id)s
-            WHERE p.deleted_at IS NULL OR %(kind)s = 'retract'),
+            WHERE CASE %(kind)s
+                WHEN 'push' THEN p.deleted_at IS NULL AND p.home_mode = 'push' ELSE p.home_mode <> 'pull' END),
         jump (batch_no, lo) AS (
             SELECT 0, (SELECT min(follower_id) FROM followers_follow WHERE followee_id = wanted.author_id) FROM wanted
             UNION ALL
@@ -87,12 +90,15 @@ def plan(post_id: int, kind: str) -> int | None:
             SELECT %(post_id)s, %(kind)s, batch_no, (SELECT author_id FROM wanted), lo, hi, size, %(attempts)s
             FROM sized
             RETURNING size)
-        UPDATE feeds_delivery d SET planned_at = now(), audience = total.audience, batches = total.batches,
+        UPDATE feeds_delivery d SET planned_at = now(), batches = total.batches,
+            audience = CASE WHEN due.pulled THEN a.followers_count ELSE total.audience END,
+            pulled = CASE WHEN due.pulled THEN a.followers_count ELSE 0 END,
             cut = (SELECT coalesce(max(id), 0) FROM followers_follow WHERE followee_id = due.author_id),
             state = CASE total.batches WHEN 0 THEN 'closed' ELSE 'pushing' END,
             closed_by = CASE total.batches WHEN 0 THEN 'inline' END,
             finished_at = CASE total.batches WHEN 0 THEN now() END
-        FROM due, (SELECT coalesce(sum(size), 0) AS audience, count(*) AS batches FROM planned) total
+        FROM due JOIN followers_account a ON a.id = due.author_id,
+            (SELECT coalesce(sum(size), 0) AS audience, count(*) AS batches FROM planned) total
         WHERE d.id = due.id RETURNING d.batches
         """,
         post_id=post_id,
@@ -159,13 +165,13 @@ def _push(claim: Claim) -> str:
         )
         if _close(claim, counts):
             return "done"
-        if Post.objects.live().filter(pk=claim.post_id).exists():
+        if Post.objects.live().filter(pk=claim.post_id, home_mode=PostMode.PUSH).exists():
             return "lost"
     return _withdraw(claim)
 
 
 def _withdraw(claim: Claim) -> str:
-    """The post died under the fan-out: takes it out of the whole range, whatever an earlier run pushed, and to whomever."""
+    """The post died, or was cancelled: takes it out of the whole range, whatever an earlier run pushed, and to whomever."""
     for chunk in _read_range(claim, EVERYBODY).chunks:
         timelines.remove(claim.post_id, chunk)
     found = _read_range(claim, claim.cut).found
@@ -185,7 +191,7 @@ def _read_range(claim: Claim, cut: int) -> Range:
     """The followers in the range with a follow id up to `cut`, those to be served packed, PUSH_CHUNK to a string."""
     found = rows(
         """
-        SELECT p.deleted_at IS NULL, coalesce(c.found, 0), coalesce(c.found - c.shown, 0), c.readers
+        SELECT p.deleted_at IS NULL AND p.home_mode = 'push', coalesce(c.found, 0), coalesce(c.found - c.shown, 0), c.readers
         FROM feeds_post p LEFT JOIN (
             SELECT count(*) AS found, count(*) FILTER (WHERE shown) AS shown,
                 string_agg(follower_id::text, ',') FILTER (WHERE shown) AS readers
@@ -215,9 +221,9 @@ def _read_range(claim: Claim, cut: int) -> Range:
 
 
 def _close(claim: Claim, counts: Counter[str], *, of_the_dead: bool = False) -> bool:
-    """Writes the batch's counts, once, and looks in the same statement whether the post still lives (unless `of_the_dead`).
+    """Writes the batch's counts, once. It looks, too, whether the post is still wanted (unless `of_the_dead`).
 
-    False if the lease went to another run, or if the post was deleted meanwhile.
+    False if the lease went to another run, or if the post was deleted or cancelled meanwhile.
     """
     return bool(
         changed(
@@ -227,7 +233,8 @@ def _close(claim: Claim, counts: Counter[str], *, of_the_dead: bool = False) -> 
                 skipped_hidden = %(skipped_hidden)s, gone = %(gone)s
             WHERE post_id = %(post_id)s AND kind = %(kind)s AND batch_no = %(batch_no)s
               AND state = 'open' AND lease_no = %(lease_no)s
-              AND (%(of_the_dead)s OR EXISTS (SELECT 1 FROM feeds_post WHERE id = %(post_id)s AND deleted_at IS NULL))
+              AND (%(of_the_dead)s OR EXISTS (
+                  SELECT 1 FROM feeds_post WHERE id = %(post_id)s AND deleted_at IS NULL AND home_mode = 'push'))
             """,
             delivered=counts["delivered"],
             skipped_inactive=counts["skipped_inactive"],
@@ -313,6 +320,31 @@ def nudge() -> list[tuple[int, str, int]]:
     )
 
 
+def redrive(post_id: int) -> int:
+    """Opens the post's dead batches again, with more attempts, for the reconciler to publish. How many.
+
+    A second time there are none. The delivery is open until they are closed, and its sums are made anew.
+    """
+    with transaction.atomic():
+        opened = changed(
+            """
+            UPDATE feeds_batch SET state = 'open', attempts_allowed = attempts + %(attempts)s, lease_until = NULL,
+                nudged_at = '-infinity', closed_at = NULL
+            WHERE post_id = %(post_id)s AND state = 'dead'
+            """,
+            post_id=post_id,
+            attempts=settings.BATCH_ATTEMPTS,
+        )
+        changed(
+            """
+            UPDATE feeds_delivery d SET state = 'pushing' WHERE post_id = %(post_id)s AND state = 'closed'
+              AND EXISTS (SELECT 1 FROM feeds_batch WHERE post_id = d.post_id AND kind = d.kind AND state = 'open')
+            """,
+            post_id=post_id,
+        )
+    return opened
+
+
 def finish_overdue() -> int:
     """Closes deliveries whose last batch closed some seconds ago: their callback got lost."""
     overdue = rows(
@@ -363,12 +395,12 @@ def report(post_id: int) -> dict[str, Any]:
     parts = {part: int(getattr(delivery, part)) for part in PARTS}
     if delivery.state == Delivery.State.PUSHING:
         parts |= zip(("delivered", "skipped_inactive", "skipped_hidden", "gone", "failed"), map(int, sums), strict=True)
-    tasks = Outbox.objects.filter(subject_id=post_id, task__in=outbox.TASKS["post.published"]).order_by("id")
+    tasks = Outbox.objects.filter(subject_id=post_id, event="post.published").order_by("id")
     until = delivery.finished_at or rows("SELECT now()")[0][0]
     seconds = max(0.001, (until - delivery.queued_at).total_seconds())
     return {
         "id": post_id,
-        "state": STATES[delivery.state],
+        "state": "cancelled" if delivery.cancelled_at else STATES[delivery.state],
         "closed_by": delivery.closed_by,
         **parts,
         "batches": {"total": total, "done": done, "failed": failed},

@@ -1,51 +1,84 @@
 """A page of a home timeline. Only reads.
 
 Redis is asked first, then one statement decides. Redis gives ids within the cursor's bounds and says down to where it is
-complete (coverage); the statement adds the reader's own posts, and below the coverage everybody's, and lets through what
-the rows of now allow. So a wrong entry in Redis is dirt, never a leak, and the end of Redis is not the end of the page.
+complete (coverage); the statement adds what is never stored (the reader's own posts, pull accounts, followed tags), and
+below the coverage everybody's, and says which of them the rows of now make candidates. So a wrong entry in Redis is dirt,
+never a leak, and the end of Redis is not the end of the page. docs/semantics.md has the definition.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import redis
 
 from followers.models import Account
 
-from . import metrics, posts, timelines
+from . import metrics, timelines
 from .database import rows
-from .posts import Cursor, Page, Ref
+from .entities import JOIN, REF, Ref, hydrate, ref
+from .models import HIDDEN, ID_END, VISIBLE
+from .posts import Cursor, Page
 from .timelines import Stored
 
 ROUNDS = 10  # most statements for one page, however many of its candidates the reader must not see
+ROUND_MOST = 1_000  # ids a statement looks at; each round takes twice as many as the one before
+NEIGHBOURS = 40  # candidates below a reblog among which the same post, or another reblog of it, makes it superfluous
 
-# Placeholders in braces: {order} is DESC for the newest, ASC for those nearest to `above`.
-STATEMENT = """
-    WITH candidates AS (
-        SELECT unnest(%(stored)s::bigint[]) AS id
-        UNION (
+# Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`.
+_SOURCES = """
+    SELECT unnest(%(stored)s::bigint[]) AS id
+    UNION (
+        SELECT id FROM feeds_post
+        WHERE author_id = %(viewer)s AND deleted_at IS NULL AND id < %(below)s AND id > %(above)s
+        ORDER BY id {order} LIMIT %(count)s)
+    UNION (
+        SELECT p.id FROM followers_follow f JOIN followers_account a ON a.id = f.followee_id AND a.ever_pulled
+        CROSS JOIN LATERAL (
             SELECT id FROM feeds_post
-            WHERE author_id = %(reader)s AND deleted_at IS NULL AND id < %(below)s AND id > %(above)s
-            ORDER BY id {order} LIMIT %(count)s)
-        UNION (
-            SELECT p.id FROM followers_follow f CROSS JOIN LATERAL (
-                SELECT id FROM feeds_post
-                WHERE author_id = f.followee_id AND deleted_at IS NULL AND id < %(deep_below)s AND id > %(above)s
-                ORDER BY id {order} LIMIT %(count)s) p
-            WHERE %(deep)s AND f.follower_id = %(reader)s
-            ORDER BY p.id {order} LIMIT %(count)s)),
-    scanned AS (SELECT id FROM candidates ORDER BY id {order} LIMIT %(count)s)
-    SELECT scanned.id, coalesce(
-            p.deleted_at IS NULL AND a.is_active
-            AND (p.author_id = %(reader)s OR EXISTS (
-                SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(reader)s))
-            AND (p.visibility <> 'direct' OR p.author_id = %(reader)s OR EXISTS (
-                SELECT 1 FROM feeds_mention WHERE post_id = p.id AND account_id = %(reader)s))
-            AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(reader)s) OR EXISTS (
-                SELECT 1 FROM followers_follow
-                WHERE followee_id = p.in_reply_to_account_id AND follower_id = %(reader)s)), false),
-        p.version, p.author_id, a.version
-    FROM scanned LEFT JOIN feeds_post p ON p.id = scanned.id LEFT JOIN followers_account a ON a.id = p.author_id
-    ORDER BY scanned.id {order}
+            WHERE author_id = f.followee_id AND deleted_at IS NULL AND home_mode = 'pull'
+              AND id < %(below)s AND id > %(above)s
+            ORDER BY id {order} LIMIT %(count)s) p
+        WHERE f.follower_id = %(viewer)s
+        ORDER BY p.id {order} LIMIT %(count)s)
+    UNION (
+        SELECT p.post_id FROM feeds_tagfollow f CROSS JOIN LATERAL (
+            SELECT post_id FROM feeds_posttag
+            WHERE tag_id = f.tag_id AND post_id < %(below)s AND post_id > %(above)s
+            ORDER BY post_id {order} LIMIT %(count)s) p
+        WHERE f.account_id = %(viewer)s
+        ORDER BY p.post_id {order} LIMIT %(count)s)
+    UNION (
+        SELECT p.id FROM followers_follow f CROSS JOIN LATERAL (
+            SELECT id FROM feeds_post
+            WHERE author_id = f.followee_id AND deleted_at IS NULL AND id < %(deep_below)s AND id > %(above)s
+            ORDER BY id {order} LIMIT %(count)s) p
+        WHERE %(deep)s AND f.follower_id = %(viewer)s
+        ORDER BY p.id {order} LIMIT %(count)s)"""
+
+_FOLLOWS = "EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s)"
+
+# The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one.
+_CANDIDATE = f"""
+    p.home_mode <> 'none'
+    AND (p.author_id = %(viewer)s OR {_FOLLOWS.format(account="p.author_id")} OR EXISTS (
+        SELECT 1 FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
+        WHERE t.post_id = p.id AND f.account_id = %(viewer)s))
+    AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
+    AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
+        OR {_FOLLOWS.format(account="p.in_reply_to_account_id")})
+    AND (p.reblog_of_id IS NULL OR NOT EXISTS (
+        SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs))
+    AND NOT EXISTS (
+        SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
+        WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id)"""
+
+STATEMENT = f"""
+    WITH candidates AS ({_SOURCES}),
+    scanned AS (SELECT id FROM candidates ORDER BY id {{order}} LIMIT %(count)s)
+    SELECT scanned.id, coalesce(({_CANDIDATE}), false), {REF}
+    FROM scanned LEFT JOIN feeds_post p ON p.id = scanned.id {JOIN}
+    ORDER BY scanned.id {{order}}
 """
 
 
@@ -54,57 +87,115 @@ def page(viewer: Account, cursor: Cursor) -> Page:
 
     A page that ROUNDS cut short has a next one, even if it is empty; a page without a next one is the end.
     """
-    below, above, shown, built = cursor.below, cursor.above, list[Ref](), True
-    count = cursor.limit + 1  # one more than is shown: it tells whether there is another page
-    for _ in range(ROUNDS):
-        stored = _stored(viewer.pk, below=below, above=above, count=count, nearest=cursor.nearest)
-        built = built and stored is not None
-        scanned = _scan(viewer.pk, stored, below=below, above=above, count=count, nearest=cursor.nearest)
-        shown += [Ref(post_id, *versions) for post_id, visible, *versions in scanned if visible]
-        if len(scanned) < count or len(shown) > cursor.limit:
+    return _upwards(viewer, cursor) if cursor.nearest else _downwards(viewer, cursor)
+
+
+def _downwards(viewer: Account, cursor: Cursor) -> Page:
+    walk = _Walk(viewer.pk, start=cursor.below, count=cursor.limit + 1)
+    shown, place, cut_at = list[Ref](), 0, None
+    while len(shown) <= cursor.limit:
+        if not walk.reach(place) or walk.found[place].post_id <= cursor.above:
+            cut_at = None if place < len(walk.found) or walk.ended else walk.last
             break
-        if cursor.nearest:
-            above = scanned[-1][0]
-        else:
-            below = scanned[-1][0]
-    cut_short = len(scanned) == count and len(shown) <= cursor.limit
-    more = cut_short or len(shown) > cursor.limit
+        one = walk.found[place]
+        if one.original and not walk.reach(place + NEIGHBOURS) and not walk.ended and place:
+            cut_at = walk.found[
+                place - 1
+            ].post_id  # not known yet whether it is superfluous: the next page begins with it
+            break
+        if not _superfluous(one, walk.found[place + 1 :]):
+            shown.append(one)
+        place += 1
     refs = shown[: cursor.limit]
-    end = scanned[-1][0] if cut_short else refs[-1].post_id if refs else None
-    if cursor.nearest:
-        refs.reverse()
-        return Page(posts.hydrate(refs), refs[-1].post_id if refs else None, end, built)
-    return Page(posts.hydrate(refs), end if more else None, refs[0].post_id if refs else None, built)
+    end = cut_at if len(shown) <= cursor.limit else refs[-1].post_id
+    return Page(hydrate(refs, viewer), end, refs[0].post_id if refs else None, walk.built)
 
 
-def _stored(reader_id: int, *, below: int, above: int, count: int, nearest: bool) -> Stored | None:
-    try:
-        return timelines.page(reader_id, below=below, above=above, count=count, nearest=nearest)
-    except (redis.ConnectionError, redis.TimeoutError):
-        metrics.redis_down.inc()
-        return None
+def _upwards(viewer: Account, cursor: Cursor) -> Page:
+    """Immediately above `cursor.above`. What lies below it decides, too, which reblogs are superfluous."""
+    walk = _Walk(viewer.pk, start=cursor.above, count=cursor.limit + 1, upwards=True)
+    under = _Walk(viewer.pk, start=cursor.above + 32, count=NEIGHBOURS)
+    shown, place = list[Ref](), 0
+    while len(shown) < cursor.limit and walk.reach(place):
+        one = walk.found[place]
+        if one.post_id >= cursor.below:
+            break
+        if one.original:
+            under.reach(NEIGHBOURS - 1 - place)
+        below = [*walk.found[:place][::-1], *under.found]
+        if not _superfluous(one, below):
+            shown.append(one)
+        place += 1
+    refs = shown[::-1]
+    cut_short = len(shown) < cursor.limit and not walk.ended
+    prev = walk.last if cut_short else refs[0].post_id if refs else None
+    return Page(hydrate(refs, viewer), refs[-1].post_id if refs else None, prev, walk.built and under.built)
 
 
-def _scan(
-    reader_id: int, stored: Stored | None, *, below: int, above: int, count: int, nearest: bool
-) -> list[tuple[int, bool, int, int, int]]:
-    """The next `count` candidates, shown or not: (id, shown, version, author's id, author's version).
-
-    Must be given what Redis said *before*: its coverage decides what PostgreSQL has to add.
-    """
-    if stored is None or (nearest and above < stored.cover):
-        ids, deep, deep_below = [], True, below  # the whole page comes from PostgreSQL
-    else:
-        ids = stored.ids
-        deep = not nearest and len(ids) < count and stored.cover > above
-        deep_below = min(below, stored.cover + 1)
-    return rows(
-        STATEMENT.format(order="ASC" if nearest else "DESC"),
-        reader=reader_id,
-        stored=ids,
-        below=below,
-        above=above,
-        count=count,
-        deep=deep,
-        deep_below=deep_below,
+def _superfluous(one: Ref, below: list[Ref]) -> bool:
+    """Rule (d): a reblog of what is shown, or reblogged, just below it."""
+    if one.original is None:
+        return False
+    same = one.original.post_id
+    return any(
+        other.post_id == same or (other.original and other.original.post_id == same) for other in below[:NEIGHBOURS]
     )
+
+
+@dataclass
+class _Walk:
+    """Candidates in their order, from `start` on (exclusive), found by as many statements as it takes, ROUNDS at most.
+
+    `ended`: there are no more. `last`: the last id looked at, candidate or not. `built`: Redis had the timeline.
+    """
+
+    reader_id: int
+    start: int
+    count: int
+    upwards: bool = False
+    found: list[Ref] = field(default_factory=list)
+    rounds: int = 0
+    ended: bool = False
+    built: bool = True
+
+    def __post_init__(self) -> None:
+        self.last = self.start
+
+    def reach(self, place: int) -> bool:
+        """Whether there is a candidate at this place, counted from 0. False, too, if ROUNDS were not enough to know."""
+        while place >= len(self.found) and not self.ended and self.rounds < ROUNDS:
+            count = min(max(self.count, place - len(self.found)) << self.rounds, ROUND_MOST)
+            scanned = self._scan(count)
+            self.found += [ref(columns) for _, candidate, *columns in scanned if candidate]
+            self.rounds += 1
+            self.ended = len(scanned) < count
+            self.last = scanned[-1][0] if scanned else self.last
+        return place < len(self.found)
+
+    def _scan(self, count: int) -> list[tuple[int, ...]]:
+        below, above = (ID_END, self.last) if self.upwards else (self.last, 0)
+        stored = self._stored(below, above, count)
+        self.built = self.built and stored is not None
+        # What Redis said decides what PostgreSQL has to add: it must be asked before.
+        if stored is None or (self.upwards and above < stored.cover):
+            ids, deep, deep_below = list[int](), True, below  # all of it comes from PostgreSQL
+        else:
+            ids, deep_below = stored.ids, min(below, stored.cover + 1)
+            deep = not self.upwards and len(ids) < count and stored.cover > above
+        return rows(
+            STATEMENT.format(order="ASC" if self.upwards else "DESC"),
+            viewer=self.reader_id,
+            stored=ids,
+            below=below,
+            above=above,
+            count=count,
+            deep=deep,
+            deep_below=deep_below,
+        )
+
+    def _stored(self, below: int, above: int, count: int) -> Stored | None:
+        try:
+            return timelines.page(self.reader_id, below=below, above=above, count=count, nearest=self.upwards)
+        except (redis.ConnectionError, redis.TimeoutError):
+            metrics.redis_down.inc()
+            return None

@@ -92,8 +92,8 @@ def _ask_for_rebuilds() -> int:
     [(asked, _)] = rows(
         """
         WITH asked AS (
-            INSERT INTO feeds_outbox (task, subject_id)
-            SELECT 'rebuild_timeline', id FROM followers_account
+            INSERT INTO feeds_outbox (event, task, subject_id)
+            SELECT 'account.returned', 'rebuild_timeline', id FROM followers_account
             WHERE last_active_at IS NOT NULL AND id IN (
                 SELECT follower_id FROM import_follow f WHERE EXISTS (
                     SELECT 1 FROM feeds_post WHERE author_id = f.followee_id AND deleted_at IS NULL))

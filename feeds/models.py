@@ -1,15 +1,18 @@
 """Posts, and the work rows that carry each of them to its readers: facts, constraints, questions.
 
-Post, Mention, IdempotencyKey are what people write. Delivery and Batch record one post's fan-out, Outbox the tasks that
-a change asks for. Work rows (Batch, Outbox) are claimed, leased and closed by the conditional UPDATEs of fanout.py and
-outbox.py; docs/design.md has the protocol.
+First the rules that every door asks, VISIBLE and HIDDEN; then what people write and do, down to IdempotencyKey. Delivery
+and Batch record one post's fan-out, Outbox the tasks that a change asks for. Work rows (Batch, Outbox) are claimed, leased
+and closed by the conditional UPDATEs of fanout.py and outbox.py; docs/protocol.md says how.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from followers.models import Account
@@ -25,18 +28,77 @@ class Visibility(models.TextChoices):
     DIRECT = "direct"  # those mentioned
 
 
+class PostMode(models.TextChoices):
+    """How a post reaches home timelines: decided when it is written, by HomeMode, and kept for its life."""
+
+    PUSH = "push"
+    PULL = "pull"
+    NONE = "none"  # not any more: its fan-out was cancelled
+
+
+# Who may see a post, and who would rather not: each is decided here and nowhere else. SQL of a boolean, where `{post}` is
+# a row of feeds_post and %(viewer)s an account's id, or NULL for anybody.
+
+_BLOCKED = """EXISTS (
+    SELECT 1 FROM followers_block WHERE (blocker_id, blocked_id) IN (
+        (%(viewer)s::bigint, {account}), ({account}, %(viewer)s::bigint)))"""
+
+_MAY_SEE = f"""(
+    {{post}}.deleted_at IS NULL
+    AND EXISTS (SELECT 1 FROM followers_account WHERE id = {{post}}.author_id AND is_active)
+    AND coalesce({{post}}.author_id = %(viewer)s::bigint OR (
+        ({{post}}.visibility IN ('public', 'unlisted')
+            OR ({{post}}.visibility = 'private' AND EXISTS (
+                SELECT 1 FROM followers_follow
+                WHERE followee_id = {{post}}.author_id AND follower_id = %(viewer)s::bigint))
+            OR EXISTS (SELECT 1 FROM feeds_mention WHERE post_id = {{post}}.id AND account_id = %(viewer)s::bigint))
+        AND NOT {_BLOCKED.format(account="{post}.author_id")}), false))"""
+
+_RATHER_NOT = f"""(
+    EXISTS (
+        SELECT 1 FROM followers_mute
+        WHERE account_id = %(viewer)s::bigint AND target_id = {{post}}.author_id
+          AND (expires_at IS NULL OR expires_at > now()))
+    OR coalesce({{post}}.author_id <> %(viewer)s::bigint AND EXISTS (
+        SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account="m.account_id")}), false))"""
+
+
+def _with_original(rule: str, together: str) -> str:
+    """The rule for the post and, if it is a reblog, for its original."""
+    original = f"SELECT 1 FROM feeds_post o WHERE o.id = {{post}}.reblog_of_id AND {rule.format(post='o')}"
+    return {
+        "both": f"({rule} AND ({{post}}.reblog_of_id IS NULL OR EXISTS ({original})))",
+        "either": f"({rule} OR EXISTS ({original}))",
+    }[together]
+
+
+VISIBLE = _with_original(_MAY_SEE, "both")
+"""The post lives, and the viewer may see it by any door. A block, either way, takes that away; a mute does not."""
+
+HIDDEN = _with_original(_RATHER_NOT, "either")
+"""The viewer muted the author, or the post mentions somebody with whom there is a block: it is on no timeline of theirs."""
+
+STORED = """({post}.deleted_at IS NULL AND {post}.home_mode = 'push' AND ({post}.visibility <> 'direct' OR EXISTS (
+    SELECT 1 FROM feeds_mention WHERE post_id = {post}.id AND account_id = %(viewer)s::bigint)))"""
+"""A follower's timeline in Redis holds the post: more than a page shows. What may become right again is stored."""
+
+
+def _rule(sql: str, viewer_id: int | None) -> RawSQL:
+    positional = sql.format(post="feeds_post").replace("%(viewer)s", "%s")
+    return RawSQL(positional, [viewer_id] * positional.count("%s"), models.BooleanField())  # noqa: S611  ours
+
+
 class PostQuerySet(models.QuerySet["Post"]):
     def live(self) -> PostQuerySet:
         return self.filter(deleted_at=None)
 
     def visible_to(self, viewer: Account | None) -> PostQuerySet:
-        """The live posts that `viewer` (None: anybody) may see. home.py's statement says the same in SQL."""
-        seen: Any = models.Q(visibility__in=[Visibility.PUBLIC, Visibility.UNLISTED])
-        if viewer is not None:
-            followed = models.Exists(viewer.follows_out.filter(followee=models.OuterRef("author")))
-            mentioned = models.Exists(Mention.objects.filter(post=models.OuterRef("pk"), account=viewer))
-            seen |= models.Q(author=viewer) | models.Q(mentioned) | (models.Q(visibility="private") & followed)
-        return self.live().filter(seen, author__is_active=True)
+        """The live posts that `viewer` (None: anybody) may see."""
+        return self.live().filter(_rule(VISIBLE, viewer.pk if viewer else None))
+
+    def not_hidden_from(self, viewer: Account | None) -> PostQuerySet:
+        """Without those that `viewer` hides."""
+        return self if viewer is None else self.exclude(_rule(HIDDEN, viewer.pk))
 
 
 class Post(models.Model):
@@ -54,10 +116,16 @@ class Post(models.Model):
     visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
     in_reply_to = models.ForeignKey("self", models.SET_NULL, null=True, related_name="replies")
     in_reply_to_account = models.ForeignKey(Account, models.SET_NULL, null=True, related_name="+", db_index=False)
+    reblog_of = models.ForeignKey("self", models.CASCADE, null=True, related_name="reblogs", db_index=False)
+    home_mode = models.CharField(max_length=4, choices=PostMode.choices, db_default=PostMode.PUSH)
     replies_count = models.BigIntegerField(db_default=0)
+    reblogs_count = models.BigIntegerField(db_default=0)
+    favourites_count = models.BigIntegerField(db_default=0)
     mentioned = models.ManyToManyField(Account, through="Mention", related_name="mentioned_in")
+    tags: models.ManyToManyField[Any, Any] = models.ManyToManyField("Tag", through="PostTag", related_name="posts")
     created_at = models.DateTimeField()
     edited_at = models.DateTimeField(null=True)
+    pinned_at = models.DateTimeField(null=True)  # to the author's profile
     deleted_at = models.DateTimeField(null=True)
     version = models.BigIntegerField(db_default=1)
 
@@ -66,11 +134,45 @@ class Post(models.Model):
     class Meta:
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["author", "-id"], condition=models.Q(deleted_at=None), name="post_of_author"),
-            models.Index(fields=["-id"], condition=models.Q(deleted_at=None, visibility="public"), name="post_public"),
+            models.Index(
+                fields=["-id"],
+                condition=models.Q(deleted_at=None, visibility="public", reblog_of=None),
+                name="post_public",
+            ),
+            # What a page fetches of followees whose posts are not pushed.
+            models.Index(
+                fields=["author", "-id"], condition=models.Q(deleted_at=None, home_mode="pull"), name="post_pulled"
+            ),
+            models.Index(
+                fields=["author", "-id"],
+                condition=models.Q(deleted_at=None, pinned_at__isnull=False),
+                name="post_pinned",
+            ),
+            models.Index(fields=["reblog_of", "-id"], condition=models.Q(reblog_of__isnull=False), name="post_reblogs"),
+        ]
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(
+                fields=["author", "reblog_of"],
+                condition=models.Q(deleted_at=None, reblog_of__isnull=False),
+                name="reblog_once",
+            )
         ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class PostEdit(models.Model):
+    """What a post said before an edit."""
+
+    post = models.ForeignKey(Post, models.CASCADE, related_name="edits")
+    text = models.TextField()
+    spoiler_text = models.TextField(blank=True)
+    sensitive = models.BooleanField()
+    created_at = models.DateTimeField()  # when it began to say so
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["id"]
 
 
 class Mention(models.Model):
@@ -82,6 +184,123 @@ class Mention(models.Model):
 
     def __str__(self) -> str:
         return f"{self.post_id} mentions {self.account_id}"
+
+
+class Tag(models.Model):
+    """A hashtag, by its name in lower case."""
+
+    name = models.CharField(max_length=100, unique=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PostTag(models.Model):
+    post = models.ForeignKey(Post, models.CASCADE, related_name="+", db_index=False)
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="+", db_index=False)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "tag"], name="post_tag_once")]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["tag", "-post"], name="post_tag_timeline")]
+
+
+class TagDay(models.Model):
+    """How often a tag was used on one day (UTC), and by how many accounts."""
+
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="days", db_index=False)
+    day = models.DateField()
+    uses = models.IntegerField()
+    accounts = models.IntegerField()
+    counted_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["tag", "day"], name="tag_day_once")]
+
+
+class TagFollow(models.Model):
+    """Posts with the tag are on the account's home timeline, whoever wrote them."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="tag_follows", db_index=False)
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["account", "tag"], name="tag_follow_once")]
+
+
+class Favourite(models.Model):
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    post = models.ForeignKey(Post, models.CASCADE, related_name="favourites", db_index=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "account"], name="favourite_once")]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["account", "-id"], name="favourite_of_account")]
+
+
+class Bookmark(models.Model):
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    post = models.ForeignKey(Post, models.CASCADE, related_name="bookmarks", db_index=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "account"], name="bookmark_once")]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["account", "-id"], name="bookmark_of_account")]
+
+
+class Marker(models.Model):
+    """How far an account has read a timeline ('home' or 'notifications')."""
+
+    class Timeline(models.TextChoices):
+        HOME = "home"
+        NOTIFICATIONS = "notifications"
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    timeline = models.CharField(max_length=13, choices=Timeline.choices)
+    last_read_id = models.BigIntegerField()
+    version = models.IntegerField(db_default=1)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["account", "timeline"], name="marker_once")]
+
+
+class Notification(models.Model):
+    """Something happened that concerns `account`. Its cause is a post that mentions or answers, a follow, a favourite, or a
+    reblog. One cause notifies once, however often the task runs.
+    """
+
+    class Type(models.TextChoices):
+        MENTION = "mention"  # replies, too
+        FOLLOW = "follow"
+        FAVOURITE = "favourite"
+        REBLOG = "reblog"
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    type = models.CharField(max_length=9, choices=Type.choices)
+    cause_id = models.BigIntegerField()
+    from_account = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    dismissed = models.BooleanField(db_default=False)  # kept, lest a task that comes again notifies again
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["account", "type", "cause_id"], name="notify_once")
+        ]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(fields=["account", "-id"], condition=models.Q(dismissed=False), name="notification_of_account")
+        ]
+
+
+class SearchEntry(models.Model):
+    """A post's words. A row of its own, so that counting favourites does not touch the index."""
+
+    post = models.OneToOneField(Post, models.CASCADE, primary_key=True, related_name="+")
+    words = SearchVectorField()
+
+    class Meta:
+        indexes: ClassVar[list[Any]] = [GinIndex(fields=["words"], name="search_words")]
 
 
 class IdempotencyKey(models.Model):
@@ -132,6 +351,7 @@ class Delivery(models.Model):
     queued_at = models.DateTimeField(db_default=Now())
     planned_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "kind"], name="delivery_once")]
@@ -185,9 +405,10 @@ class Batch(models.Model):
 class Outbox(models.Model):
     """One task that a change asks for, written in the change's own transaction. Not done_at = not done."""
 
-    task = models.CharField(max_length=40)
-    subject_id = models.BigIntegerField()  # the post, or the reader
-    object_id = models.BigIntegerField(null=True)  # the author whom the reader follows or no longer follows
+    event = models.CharField(max_length=20, db_default="")  # what happened
+    task = models.CharField(max_length=40)  # what is to be done
+    subject_id = models.BigIntegerField()  # the post, or the account
+    object_id = models.BigIntegerField(null=True)  # the other account: the followee, or who favoured the post
     created_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True)

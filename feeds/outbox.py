@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
-from celery import current_app
+from celery import chain, group, signature
+from celery.canvas import Signature
 from django.conf import settings
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
@@ -22,13 +24,23 @@ from . import metrics
 from .database import STORE_ERRORS, changed, is_away, rows
 
 TASKS = {
-    "post.published": ("fan_out_post",),
-    "post.deleted": ("retract_post",),
-    "follow.created": ("sync_pair",),
+    "post.published": ("fan_out_post", "send_notifications", "update_search_index", "refresh_cache"),  # reblogs, too
+    "post.edited": ("send_notifications", "update_search_index", "refresh_cache"),
+    "post.addressed": ("sync_pair",),  # an edit of a direct post names one more follower
+    "post.deleted": ("retract_post", "update_search_index", "refresh_cache"),
+    "post.cancelled": ("retract_post",),
+    "follow.created": ("sync_pair", "send_notifications"),
     "follow.deleted": ("sync_pair",),
+    "favourite.created": ("send_notifications",),
     "account.created": ("rebuild_timeline",),
     "account.returned": ("rebuild_timeline",),
+    "account.edited": ("refresh_cache",),
+    "account.deleted": ("delete_account",),
 }
+"""What happens when. A block is two unfollows; mutes, lists and followed tags need nothing: each page applies them."""
+
+CHAINED = {"update_search_index": "backfill_tag"}
+"""A task, and the one that is given its result."""
 
 CHANNEL = "outbox"
 CLAIM = 200  # rows per round of the relay
@@ -44,6 +56,7 @@ class Work:
 
     row_id: int
     lease_no: int
+    event: str
     subject_id: int
     object_id: int  # 0 where the task has none
     waited: bool
@@ -70,10 +83,11 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
     rows(
         """
         WITH asked AS (
-            INSERT INTO feeds_outbox (task, subject_id, object_id)
-            SELECT unnest(%(tasks)s::text[]), %(subject_id)s, %(object_id)s::bigint ON CONFLICT DO NOTHING)
+            INSERT INTO feeds_outbox (event, task, subject_id, object_id)
+            SELECT %(event)s, unnest(%(tasks)s::text[]), %(subject_id)s, %(object_id)s::bigint ON CONFLICT DO NOTHING)
         SELECT pg_notify(%(channel)s, '')
         """,
+        event=event,
         tasks=list(TASKS[event]),
         subject_id=subject_id,
         object_id=object_id,
@@ -85,7 +99,9 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
 
 
 def publish() -> int:
-    """Sends the oldest unsent rows, and returns how many. Raises BrokerError if not even the first could be sent.
+    """Sends the oldest unsent rows, those of one change as a group, and returns how many.
+
+    Raises BrokerError if not even the first could be sent.
 
     The row locks are the claim: several relays share the rows, and a dead one's are free when its connection is.
     A crash between sending and committing sends them twice, which `claimed` makes harmless.
@@ -94,15 +110,16 @@ def publish() -> int:
     with transaction.atomic():
         due = rows(
             """
-            SELECT id, task FROM feeds_outbox WHERE sent_at IS NULL AND due_at <= now()
+            SELECT id, task, event, subject_id, object_id FROM feeds_outbox WHERE sent_at IS NULL AND due_at <= now()
             ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
             """,
             limit=CLAIM,
         )
         try:
-            for row_id, task in due:
-                current_app.send_task(task, [row_id])
-                sent.append(row_id)
+            for _, siblings in groupby(due, key=lambda row: row[2:]):
+                change = {row_id: task for row_id, task, *_ in siblings}
+                group(_signature(row_id, task) for row_id, task in change.items()).apply_async()
+                sent += change
         except BrokerError as error:
             if not sent:
                 raise
@@ -110,6 +127,11 @@ def publish() -> int:
         changed("UPDATE feeds_outbox SET sent_at = now() WHERE id = ANY(%(sent)s::bigint[])", sent=sent)
     metrics.outbox_sent.inc(len(sent))
     return len(sent)
+
+
+def _signature(row_id: int, task: str) -> Signature:
+    first = signature(task, (row_id,))
+    return chain(first, signature(CHAINED[task])) if task in CHAINED else first
 
 
 def listen() -> None:
@@ -139,7 +161,7 @@ def claimed(row_id: int) -> Iterator[Work | None]:
         UPDATE feeds_outbox SET lease_no = lease_no + 1, attempts = attempts + 1,
             lease_until = now() + %(lease)s * interval '1 second'
         WHERE id = %(row_id)s AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
-        RETURNING lease_no, subject_id, coalesce(object_id, 0), waited,
+        RETURNING lease_no, event, subject_id, coalesce(object_id, 0), waited,
             floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
         """,
         row_id=row_id,

@@ -1,29 +1,25 @@
-"""Posts as readers meet them: one by its id, an author's, the public ones; and what a post looks like when it is read.
+"""Posts as readers meet them: one by its id, an author's, a tag's, a list's, the public ones, the marked ones.
 
-`hydrate` makes entities (plain facts, of which the API shapes its JSON) of references, through the cache: one MGET, and
-the database for what is missing. A reference carries versions, and these are part of the cache's keys: whoever knows the
-version of now cannot be given an older text, however late somebody else wrote it to the cache.
+All of it is read from PostgreSQL, at once, and passes the same two questions: may the viewer see it (`visible_to`), and,
+but for a profile and a post asked for by its id, does the viewer hide it (`not_hidden_from`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from django.core.cache import cache
 from django.db.models import F, Q
 
-from followers.models import Account
+from followers import graph
+from followers.models import Account, List
 
-from .models import ID_END, Mention, Post, PostQuerySet
+from .database import rows
+from .entities import Entity, hydrate, iso, refs
+from .models import HIDDEN, ID_END, VISIBLE, Bookmark, Favourite, Post, PostQuerySet, Tag, TagFollow
 
-Entity = dict[str, Any]
-"""A post's facts; those of its author under "account". Ids are numbers, moments ISO 8601 strings in UTC."""
-
-MENTION = re.compile(r"(?<![\w@/])@(\w{1,30})(?![\w@])", re.ASCII)
+CONTEXT_MOST = 400  # posts above, and below, one whose conversation is asked for
+TAGS_MOST = 20  # in one question
 
 
 @dataclass(frozen=True)
@@ -51,16 +47,6 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Ref:
-    """A post to be shown, and the versions of now."""
-
-    post_id: int
-    version: int
-    account_id: int
-    account_version: int
-
-
-@dataclass(frozen=True)
 class Page:
     """Newest first. The two ids make the links to the older and the newer page; None: there is none.
 
@@ -78,136 +64,206 @@ def get_visible(viewer: Account | None, post_id: int) -> Post:
     return Post.objects.visible_to(viewer).get(pk=post_id)
 
 
-def author_timeline(viewer: Account | None, author_id: int, cursor: Cursor, *, exclude_replies: bool = False) -> Page:
+def author_timeline(
+    viewer: Account | None,
+    author_id: int,
+    cursor: Cursor,
+    *,
+    exclude_replies: bool = False,
+    exclude_reblogs: bool = False,
+    pinned: bool = False,
+    tagged: str | None = None,
+) -> Page:
     """What an author wrote, as far as the viewer may see it."""
     posts = Post.objects.visible_to(viewer).filter(author=author_id)
-    return _page(posts.filter(_NO_REPLY_TO_OTHERS) if exclude_replies else posts, cursor)
+    if exclude_replies:
+        posts = posts.filter(_NO_REPLY_TO_OTHERS)
+    if exclude_reblogs:
+        posts = posts.filter(reblog_of=None)
+    if pinned:
+        posts = posts.filter(pinned_at__isnull=False)
+    if tagged:
+        posts = posts.filter(tags__name=tagged.lower())
+    return _page(posts, viewer, cursor)
 
 
-def public_timeline(cursor: Cursor) -> Page:
-    """What everybody wrote for everybody, replies to others left out."""
-    return _page(Post.objects.visible_to(None).filter(_NO_REPLY_TO_OTHERS, visibility="public"), cursor)
+def public_timeline(viewer: Account | None, cursor: Cursor) -> Page:
+    """What everybody wrote for everybody: no reblogs, no replies to others."""
+    posts = Post.objects.visible_to(viewer).not_hidden_from(viewer)
+    return _page(posts.filter(_NO_REPLY_TO_OTHERS, visibility="public", reblog_of=None), viewer, cursor)
 
 
 _NO_REPLY_TO_OTHERS = Q(in_reply_to_account=None) | Q(in_reply_to_account=F("author"))
 
 
-def _page(posts: PostQuerySet, cursor: Cursor) -> Page:
-    order = "id" if cursor.nearest else "-id"
-    found = posts.filter(id__lt=cursor.below, id__gt=cursor.above).order_by(order)
-    more = list(found.values_list("id", "version", "author_id", "author__version")[: cursor.limit + 1])
-    refs = [Ref(*row) for row in more[: cursor.limit]]
+def _page(posts: PostQuerySet, viewer: Account | None, cursor: Cursor) -> Page:
+    found = posts.filter(id__lt=cursor.below, id__gt=cursor.above).order_by("id" if cursor.nearest else "-id")
+    return _shown(list(found.values_list("id", flat=True)[: cursor.limit + 1]), viewer, cursor)
+
+
+def _shown(ids: list[int], viewer: Account | None, cursor: Cursor) -> Page:
+    """The page of ids in the order in which they were read, one more than fit if there are more."""
+    more, ids = len(ids) > cursor.limit, ids[: cursor.limit]
     if cursor.nearest:
-        refs.reverse()
-    older = bool(refs) and (cursor.nearest or len(more) > cursor.limit)
+        ids.reverse()
+    older = bool(ids) and (cursor.nearest or more)
     return Page(
-        hydrate(refs),
-        next_max_id=refs[-1].post_id if older else None,
-        prev_min_id=refs[0].post_id if refs else None,
+        hydrate(refs(ids), viewer),
+        next_max_id=ids[-1] if older else None,
+        prev_min_id=ids[0] if ids else None,
     )
 
 
-def entity(post: Post) -> Entity:
-    """One post as the database has it now."""
-    return _post_entities([post.pk])[post.pk][1] | {"account": account_entity(post.author_id)}
+def tag_timeline(
+    viewer: Account | None,
+    name: str,
+    cursor: Cursor,
+    *,
+    any_of: list[str] | None = None,
+    all_of: list[str] | None = None,
+    none_of: list[str] | None = None,
+) -> Page:
+    """Public posts with the tag, or one of `any_of`; of these only those with `all_of` and without `none_of`."""
+    wanted = _tag_ids([name, *(any_of or [])])
+    required, forbidden = _tag_ids(all_of or []), _tag_ids(none_of or [])
+    if len(required) < len({tag.lower() for tag in (all_of or [])[:TAGS_MOST]}):
+        return Page([], None, None)  # one of them was never used
+    return _merged(
+        viewer,
+        cursor,
+        sources=wanted,
+        table="feeds_posttag t JOIN feeds_post p ON p.id = t.post_id",
+        where="""t.tag_id = s.id AND p.visibility = 'public'
+            AND (SELECT count(*) FROM feeds_posttag r WHERE r.post_id = p.id AND r.tag_id = ANY(%(required)s)) = %(all)s
+            AND NOT EXISTS (SELECT 1 FROM feeds_posttag f WHERE f.post_id = p.id AND f.tag_id = ANY(%(forbidden)s))""",
+        key="t.post_id",
+        required=required,
+        all=len(required),
+        forbidden=forbidden,
+    )
 
 
-def account_entity(account_id: int) -> Entity:
-    """One account as the database has it now. Raises Account.DoesNotExist."""
-    for facts in account_entities([account_id]):
-        return facts
-    raise Account.DoesNotExist("No such account")
+def _tag_ids(names: list[str]) -> list[int]:
+    lower = {name.lower() for name in names[:TAGS_MOST]}
+    return list(Tag.objects.filter(name__in=lower).values_list("pk", flat=True))
 
 
-def account_entities(account_ids: list[int]) -> list[Entity]:
-    """Accounts as the database has them now, in the order given; unknown ones are left out."""
-    found = _account_entities(account_ids)
-    return [found[account_id][1] for account_id in account_ids if account_id in found]
+def list_timeline(viewer: Account, list_id: int, cursor: Cursor) -> Page:
+    """What the members of the viewer's list wrote. Raises List.DoesNotExist."""
+    found = List.objects.get(pk=list_id, owner=viewer)
+    return _merged(
+        viewer,
+        cursor,
+        sources=list(found.members.values_list("account_id", flat=True)),
+        table="feeds_post p",
+        where="""p.author_id = s.id
+            AND (p.reblog_of_id IS NULL OR EXISTS (
+                SELECT 1 FROM followers_follow
+                WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND reblogs))
+            AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id = p.author_id
+                OR (%(replies)s = 'list' AND p.in_reply_to_account_id = ANY(%(sources)s))
+                OR (%(replies)s IN ('list', 'followed') AND p.in_reply_to_account_id = %(viewer)s)
+                OR (%(replies)s = 'followed' AND EXISTS (
+                    SELECT 1 FROM followers_follow
+                    WHERE followee_id = p.in_reply_to_account_id AND follower_id = %(viewer)s)))""",
+        key="p.id",
+        replies=found.replies_policy,
+    )
 
 
-def hydrate(refs: list[Ref]) -> list[Entity]:
-    """The posts with their authors, in the order of the references."""
-    post_keys = {(ref.post_id, ref.version): f"post:{ref.post_id}:{ref.version}" for ref in refs}
-    account_keys = {
-        (ref.account_id, ref.account_version): f"account:{ref.account_id}:{ref.account_version}" for ref in refs
-    }
-    known = cache.get_many([*post_keys.values(), *account_keys.values()]) if refs else {}
-    posts = _complete("post", post_keys, known, _post_entities)
-    accounts = _complete("account", account_keys, known, _account_entities)
-    return [posts[ref.post_id] | {"account": accounts[ref.account_id]} for ref in refs if ref.post_id in posts]
+def _merged(
+    viewer: Account | None, cursor: Cursor, *, sources: list[int], table: str, where: str, key: str, **values: Any
+) -> Page:
+    """A page of several sources at once (authors, tags): the first ones of each by its own index, then the first of all."""
+    found = rows(
+        f"""
+        SELECT DISTINCT p.id FROM unnest(%(sources)s::bigint[]) s (id) CROSS JOIN LATERAL (
+            SELECT p.id FROM {table}
+            WHERE {where} AND {key} < %(below)s AND {key} > %(above)s
+              AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
+            ORDER BY {key} {{order}} LIMIT %(count)s) p
+        ORDER BY p.id {{order}} LIMIT %(count)s
+        """.format(order="ASC" if cursor.nearest else "DESC"),
+        sources=sources,
+        viewer=viewer.pk if viewer else None,
+        below=cursor.below,
+        above=cursor.above,
+        count=cursor.limit + 1,
+        **values,
+    )
+    return _shown([post_id for (post_id,) in found], viewer, cursor)
 
 
-Loader = Callable[[Iterable[int]], dict[int, tuple[int, Entity]]]
+def favourites(viewer: Account, cursor: graph.Cursor) -> Page:
+    """What the viewer favoured, the latest mark first. The cursor's ids, and the page's, are those of the marks."""
+    return _marked(Favourite, viewer, cursor)
 
 
-def _complete(kind: str, keys: dict[tuple[int, int], str], known: dict[str, Entity], load: Loader) -> dict[int, Entity]:
-    """Entities by id: the known ones, and the missing ones from the database, which go into the cache as what they are."""
-    found = {row_id: known[key] for (row_id, _), key in keys.items() if key in known}
-    loaded = load([row_id for row_id, _ in keys if row_id not in found]) if len(found) < len(keys) else {}
-    if loaded:
-        cache.set_many({f"{kind}:{row_id}:{version}": facts for row_id, (version, facts) in loaded.items()})
-    return found | {row_id: facts for row_id, (_, facts) in loaded.items()}
+def bookmarks(viewer: Account, cursor: graph.Cursor) -> Page:
+    """What the viewer bookmarked, likewise."""
+    return _marked(Bookmark, viewer, cursor)
 
 
-def _post_entities(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
-    """Version and facts by id."""
-    found = Post.objects.filter(pk__in=post_ids)
-    mentions: dict[int, list[Entity]] = {post.pk: [] for post in found}
-    for post_id, account_id, username in (
-        Mention.objects.filter(post__in=mentions)
-        .order_by("id")
-        .values_list("post_id", "account_id", "account__username")
-    ):
-        mentions[post_id].append({"id": account_id, "username": username})
-    return {
-        post.pk: (
-            post.version,
-            {
-                "id": post.pk,
-                "text": post.text,
-                "spoiler_text": post.spoiler_text,
-                "sensitive": post.sensitive,
-                "language": post.language,
-                "visibility": post.visibility,
-                "in_reply_to_id": post.in_reply_to_id,
-                "in_reply_to_account_id": post.in_reply_to_account_id,
-                "replies_count": post.replies_count,
-                "created_at": iso(post.created_at),
-                "edited_at": iso(post.edited_at),
-                "mentions": mentions[post.pk],
-            },
-        )
-        for post in found
-    }
+def _marked(marks: type[Favourite] | type[Bookmark], viewer: Account, cursor: graph.Cursor) -> Page:
+    seen = Post.objects.visible_to(viewer)
+    found = graph.page(marks.objects.filter(account=viewer, post__in=seen), "post_id", cursor)
+    return Page(hydrate(refs(found.account_ids), viewer), found.next_max_id, found.prev_min_id)
 
 
-def _account_entities(account_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
-    """Version and facts by id."""
-    return {
-        account.pk: (
-            account.version,
-            {
-                "id": account.pk,
-                "username": account.username,
-                "display_name": account.display_name,
-                "note": account.note,
-                "created_at": iso(account.created_at),
-                "last_status_at": iso(account.last_status_at),
-                "followers_count": account.followers_count,
-                "following_count": account.following_count,
-                "statuses_count": account.statuses_count,
-            },
-        )
-        for account in Account.objects.filter(pk__in=account_ids)
-    }
+def favoured_by(post: Post, cursor: graph.Cursor) -> graph.Page:
+    """A page of the accounts that favoured the post."""
+    return graph.page(Favourite.objects.filter(post=post, account__is_active=True), "account_id", cursor)
 
 
-def mentioned_in(text: str) -> list[Account]:
-    """The accounts that a text names with @name, each once."""
-    names = {name.lower() for name in MENTION.findall(text)}
-    return list(Account.objects.filter(username__in=names).order_by("id")) if names else []
+def reblogged_by(viewer: Account | None, post: Post, cursor: graph.Cursor) -> graph.Page:
+    """A page of the accounts whose reblogs of the post the viewer may see."""
+    return graph.page(Post.objects.visible_to(viewer).filter(reblog_of=post), "author_id", cursor)
 
 
-def iso(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and a Z."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z" if moment else None
+@dataclass(frozen=True)
+class Context:
+    """The conversation around a post: what it answers, from the first one on; and the answers, each below what it answers."""
+
+    ancestors: list[Entity]
+    descendants: list[Entity]
+
+
+def context(viewer: Account | None, post: Post) -> Context:
+    """At most CONTEXT_MOST each way, as far as the viewer may see them and does not hide them."""
+    [(above, below)] = rows(
+        """
+        WITH RECURSIVE up (id, parent, depth) AS (
+            SELECT id, in_reply_to_id, 0 FROM feeds_post WHERE id = %(post)s
+            UNION ALL
+            SELECT p.id, p.in_reply_to_id, depth + 1 FROM up JOIN feeds_post p ON p.id = up.parent
+            WHERE depth < %(most)s),
+        down (id, path) AS (
+            SELECT %(post)s::bigint, ARRAY[]::bigint[]
+            UNION ALL
+            SELECT * FROM (
+                SELECT p.id, down.path || p.id FROM down JOIN feeds_post p ON p.in_reply_to_id = down.id
+                WHERE p.deleted_at IS NULL AND cardinality(down.path) < 50 ORDER BY p.id LIMIT %(most)s) answers)
+        SELECT (SELECT coalesce(array_agg(id ORDER BY depth DESC), '{}') FROM up WHERE depth > 0),
+            (SELECT coalesce(array_agg(id ORDER BY path), '{}')
+             FROM (SELECT * FROM down WHERE path <> '{}' ORDER BY path LIMIT %(most)s) d)
+        """,
+        post=post.pk,
+        most=CONTEXT_MOST,
+    )
+    seen = Post.objects.visible_to(viewer).not_hidden_from(viewer).filter(pk__in=[*above, *below])
+    shown = set(seen.values_list("pk", flat=True))
+    found = hydrate(refs([post_id for post_id in (*above, *below) if post_id in shown]), viewer)
+    ancestors = sum(post_id in shown for post_id in above)
+    return Context(found[:ancestors], found[ancestors:])
+
+
+def history(post: Post) -> list[dict[str, Any]]:
+    """What the post said, from the first words to those of now: text, spoiler_text, sensitive, created_at of each."""
+    now = (post.text, post.spoiler_text, post.sensitive, post.edited_at or post.created_at)
+    said = [*post.edits.values_list("text", "spoiler_text", "sensitive", "created_at"), now]
+    names = ("text", "spoiler_text", "sensitive", "created_at")
+    return [dict(zip(names, (*words, iso(moment)), strict=True)) for *words, moment in said]
+
+
+def followed_tags(account: Account) -> list[Tag]:
+    return list(Tag.objects.filter(pk__in=TagFollow.objects.filter(account=account).values("tag")).order_by("name"))

@@ -14,19 +14,18 @@ from django.conf import settings
 
 from . import timelines
 from .database import rows
+from .models import STORED
 from .outbox import Later
 
 READINGS = 20  # of rows that changed each time; then the work is given back
 POLL = 2.0  # seconds to wait here for batches in flight, before the work row is put off until their leases end
 
-NEWEST = """
+NEWEST = f"""
     SELECT p.id FROM followers_follow f CROSS JOIN LATERAL (
         SELECT id FROM feeds_post p
-        WHERE author_id = f.followee_id AND deleted_at IS NULL AND id > %(above)s
-          AND (visibility <> 'direct' OR EXISTS (
-              SELECT 1 FROM feeds_mention WHERE post_id = p.id AND account_id = %(reader)s))
+        WHERE author_id = f.followee_id AND id > %(above)s AND {STORED.format(post="p")}
         ORDER BY id DESC LIMIT %(count)s) p
-    WHERE f.follower_id = %(reader)s AND (%(author)s::bigint IS NULL OR f.followee_id = %(author)s)
+    WHERE f.follower_id = %(viewer)s AND (%(author)s::bigint IS NULL OR f.followee_id = %(author)s)
     ORDER BY p.id DESC LIMIT %(count)s
 """
 
@@ -85,22 +84,22 @@ def sync_pair(reader_id: int, author_id: int, *, deadline: int, waited: bool) ->
 
 
 def _newest(reader_id: int, author_id: int | None = None, above: int = 0) -> Newest:
-    found = rows(NEWEST, reader=reader_id, author=author_id, above=above, count=settings.TIMELINE_LIMIT + 1)
+    found = rows(NEWEST, viewer=reader_id, author=author_id, above=above, count=settings.TIMELINE_LIMIT + 1)
     ids = [post_id for (post_id,) in found]
     return Newest(ids[: settings.TIMELINE_LIMIT], floor=max(ids[settings.TIMELINE_LIMIT :], default=0))
 
 
 def _wrong(reader_id: int, author_id: int, ids: list[int]) -> tuple[int | None, list[int]]:
-    """The follow's id, and which of `ids` must not be stored: deleted ones, and the author's unless followed.
+    """The follow's id, and which of `ids` must not be stored: withdrawn ones, and the author's unless followed.
 
-    Deleted posts of others too: an earlier run of this handler, killed, may have left them.
+    Withdrawn posts of others too: an earlier run of this handler, killed, may have left them.
     """
     [(follow_id, wrong)] = rows(
         """
         WITH follow AS (
             SELECT id FROM followers_follow WHERE followee_id = %(author)s AND follower_id = %(reader)s)
         SELECT (SELECT id FROM follow), coalesce(array_agg(p.id), '{}') FROM feeds_post p
-        WHERE p.id = ANY(%(ids)s::bigint[]) AND (p.deleted_at IS NOT NULL
+        WHERE p.id = ANY(%(ids)s::bigint[]) AND (p.deleted_at IS NOT NULL OR p.home_mode <> 'push'
             OR (p.author_id = %(author)s AND NOT EXISTS (SELECT 1 FROM follow)))
         """,
         reader=reader_id,

@@ -11,7 +11,7 @@ import logging
 from celery import chord, shared_task
 from django.conf import settings
 
-from . import actions, fanout, outbox, rebuild
+from . import actions, departures, entities, fanout, notifications, outbox, rebuild, search
 from .database import STORE_ERRORS, rows
 from .models import Heartbeat, Kind
 
@@ -76,6 +76,43 @@ def push_batch_alone(post_id: int, kind: str, batch_no: int, closed_by: str = "i
     return result
 
 
+@shared_task(name="send_notifications")
+def send_notifications(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        return f"{notifications.notify(work.event, work.subject_id, work.object_id)} told" if work else "not mine"
+
+
+@shared_task(name="update_search_index")
+def update_search_index(row_id: int) -> list[int]:
+    """Returns the post's tags, for the next in the chain."""
+    with outbox.claimed(row_id) as work:
+        return search.index(work.subject_id) if work else []
+
+
+@shared_task(name="backfill_tag")
+def backfill_tag(tag_ids: list[int]) -> str:
+    """Has no row: what a lost message left uncounted is counted with the tag's next post."""
+    return f"{search.count_tags(tag_ids)} tags"
+
+
+@shared_task(name="refresh_cache")
+def refresh_cache(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        if not work:
+            return "not mine"
+        if work.event == "account.edited":
+            entities.refresh_account(work.subject_id)
+        else:
+            entities.refresh_post(work.subject_id)
+        return "fresh"
+
+
+@shared_task(name="delete_account")
+def delete_account(row_id: int) -> str:
+    with outbox.claimed(row_id) as work:
+        return departures.delete_account(work.subject_id) if work else "not mine"
+
+
 @shared_task(name="sync_pair")
 def sync_pair(row_id: int) -> str:
     with outbox.claimed(row_id) as work:
@@ -108,6 +145,12 @@ def reconcile() -> dict[str, int]:
         }
     finally:
         rows("SELECT pg_advisory_unlock(%(lock)s)", lock=RECONCILER)
+
+
+@shared_task(name="evict_inactive")
+def evict_inactive() -> int:
+    """Beat's: timelines of readers who have been away for long."""
+    return departures.evict_inactive()
 
 
 @shared_task(name="prune")

@@ -1,6 +1,6 @@
 """Home timelines in Redis, and the only owner of their keys. lua/head.lua says what a timeline looks like.
 
-Verbs for many readers (`push`, `remove`, `build_empty`, `evict`) take their ids packed in a string, '1,2,3', as
+Verbs for many readers (`push`, `remove`, `purge`, `build_empty`, `evict`) take their ids packed in a string, '1,2,3', as
 PostgreSQL gives them: Python never touches the single follower. Verbs for one reader are what a page (`page`), a changed
 follow (`ids`, `sync`) and a rebuild (`begin`, `fill`, `finish`) need. Each verb is one atomic call.
 """
@@ -56,6 +56,11 @@ def push(post_id: int, readers: str, *, deadline: int) -> int | None:
 def remove(post_id: int, readers: str) -> int:
     """Takes the post out. How many of the readers have a timeline."""
     return _call("remove", PREFIX, post_id, readers)
+
+
+def purge(post_ids: list[int], readers: str) -> None:
+    """Takes all of these posts out of the readers' timelines."""
+    _call("purge", PREFIX, ",".join(map(str, post_ids)), readers)
 
 
 def build_empty(readers: str) -> int:

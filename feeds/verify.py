@@ -139,7 +139,7 @@ def _wanted(dumps: dict[int, Dump]) -> dict[int, set[str]]:
         FROM unnest(%(readers)s::bigint[], %(covers)s::bigint[]) r (reader, cover)
         CROSS JOIN LATERAL (
             SELECT p.id FROM followers_follow f JOIN feeds_post p ON p.author_id = f.followee_id
-            WHERE f.follower_id = r.reader AND p.id > r.cover AND p.deleted_at IS NULL AND (
+            WHERE f.follower_id = r.reader AND p.id > r.cover AND p.deleted_at IS NULL AND p.home_mode = 'push' AND (
                 p.visibility <> 'direct' OR r.reader IN (SELECT account_id FROM feeds_mention WHERE post_id = p.id))
             ORDER BY p.id DESC LIMIT %(most)s) p
         GROUP BY reader
@@ -186,10 +186,8 @@ def _judged(seen: Differences) -> Differences:
                 SELECT 1 FROM feeds_outbox
                 WHERE subject_id = d.reader AND done_at IS NULL AND attempts < %(attempts)s AND (
                     task = 'rebuild_timeline' OR task = 'sync_pair' AND object_id = p.author_id)),
-            p.deleted_at IS NULL
+            p.deleted_at IS NULL AND p.home_mode = 'push'
             AND EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = d.reader)
-            AND (p.visibility <> 'direct' OR EXISTS (
-                SELECT 1 FROM feeds_mention WHERE post_id = p.id AND account_id = d.reader))
         FROM unnest(%(readers)s::bigint[], %(posts)s::bigint[]) d (reader, id) LEFT JOIN feeds_post p ON p.id = d.id
         """,
         readers=[reader for reader, _ in known],

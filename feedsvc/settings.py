@@ -68,11 +68,15 @@ try:
     TIMELINE_LIMIT = _positive("TIMELINE_LIMIT", 800)  # entries of a home timeline in Redis; PostgreSQL has the rest
     FANOUT_BATCH = _positive("FANOUT_BATCH", 10_000)  # followers per batch; fewer than this need no chord
     INACTIVE_DAYS = _positive("INACTIVE_DAYS", 30)  # without a read of home: no timeline in Redis
+    PULL_ABOVE = _positive("PULL_ABOVE", 5_000_000)  # followers; with more, new posts are fetched by pages, not pushed
+    PULL_BELOW = _positive("PULL_BELOW", 4_000_000)  # with fewer, they are pushed again
     FENCE = _positive("FENCE", 30)  # seconds from a claim to the moment after which Redis refuses its writes
     LEASE = _positive("LEASE", 60)  # seconds from a claim to the moment when another may take over
     BATCH_ATTEMPTS = _positive("BATCH_ATTEMPTS", 5)  # runs of a batch that end without its closing, then it is dead
     RECONCILE_EVERY = _positive("RECONCILE_EVERY", 10)  # seconds
     OUTBOX_POLL = _positive("OUTBOX_POLL", 1)  # seconds; NOTIFY wakes the relay sooner
+    if PULL_BELOW > PULL_ABOVE:
+        raise EnvError("PULL_BELOW must not be greater than PULL_ABOVE")
     if LEASE < FENCE + 10:
         raise EnvError("LEASE must be at least FENCE + 10 seconds, the greatest clock skew that is put up with")
 except EnvError as wrong:
@@ -202,6 +206,10 @@ CELERY_TASK_ROUTES = {
     "record_delivery": {"queue": "fanout"},
     "push_batch": {"queue": "fanout_bulk"},
     "push_batch_alone": {"queue": "fanout_bulk"},
+    "send_notifications": {"queue": "notifications"},
+    "update_search_index": {"queue": "search"},
+    "backfill_tag": {"queue": "search"},
+    "refresh_cache": {"queue": "cache"},
 }
 CELERY_TASK_QUEUES: dict[str, Any] = {
     name: {} for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")
@@ -239,6 +247,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
 )
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {"task": "reconcile", "schedule": RECONCILE_EVERY, "options": {"expires": RECONCILE_EVERY}},
+    "evict_inactive": {"task": "evict_inactive", "schedule": 3600, "options": {"expires": 3600}},
     "prune": {"task": "prune", "schedule": 3600, "options": {"expires": 3600}},
 }
 

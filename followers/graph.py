@@ -4,74 +4,110 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import QuerySet
 
-from .models import Follow
+from .models import Block, Follow, ListMember, Mute
 
 
 @dataclass(frozen=True)
 class Relationship:
-    """How one account stands to another, as two facts."""
+    """How one account stands to another."""
 
     account_id: int
     following: bool
+    showing_reblogs: bool
     followed_by: bool
+    blocking: bool
+    blocked_by: bool
+    muting: bool
+    muting_notifications: bool
 
 
 def relationships(account_id: int, others: Iterable[int]) -> list[Relationship]:
-    """How `account_id` stands to each of the others, in the order asked for. Two statements, whatever the number."""
+    """How `account_id` stands to each of the others, in the order asked for. Five statements, whatever the number."""
     others = list(others)
-    following = set(
-        Follow.objects.filter(follower=account_id, followee__in=others).values_list("followee_id", flat=True)
+    following = dict(
+        Follow.objects.filter(follower=account_id, followee__in=others).values_list("followee_id", "reblogs")
     )
     followed_by = set(
         Follow.objects.filter(followee=account_id, follower__in=others).values_list("follower_id", flat=True)
     )
-    return [Relationship(other, other in following, other in followed_by) for other in others]
+    blocking = set(Block.objects.filter(blocker=account_id, blocked__in=others).values_list("blocked_id", flat=True))
+    blocked_by = set(Block.objects.filter(blocked=account_id, blocker__in=others).values_list("blocker_id", flat=True))
+    muting = dict(
+        Mute.objects.in_force().filter(account=account_id, target__in=others).values_list("target_id", "notifications")
+    )
+    return [
+        Relationship(
+            account_id=other,
+            following=other in following,
+            showing_reblogs=following.get(other, False),
+            followed_by=other in followed_by,
+            blocking=other in blocking,
+            blocked_by=other in blocked_by,
+            muting=other in muting,
+            muting_notifications=muting.get(other, False),
+        )
+        for other in others
+    ]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Accounts, the latest follow first. The ids, of follows, make the links to older and newer; None: no link."""
+    """Accounts, the latest first. The ids, of follows (blocks, mutes), make the links to older and newer; None: no link."""
 
     account_ids: list[int]
     next_max_id: int | None
     prev_min_id: int | None
 
 
-def followers(
-    account_id: int, *, max_id: int | None = None, since_id: int | None = None, min_id: int | None = None, limit: int
-) -> Page:
-    """A page of those who follow the account: follow ids below max_id, above since_id, or the nearest above min_id."""
-    found = Follow.objects.filter(followee=account_id)
-    return _page(found, "follower_id", max_id=max_id, since_id=since_id, min_id=min_id, limit=limit)
+@dataclass(frozen=True)
+class Cursor:
+    """Which page: ids of follows (blocks, mutes) below max_id, above since_id, or the nearest above min_id."""
+
+    limit: int
+    max_id: int | None = None
+    since_id: int | None = None
+    min_id: int | None = None
 
 
-def following(
-    account_id: int, *, max_id: int | None = None, since_id: int | None = None, min_id: int | None = None, limit: int
-) -> Page:
-    """A page of those whom the account follows, likewise."""
-    found = Follow.objects.filter(follower=account_id)
-    return _page(found, "followee_id", max_id=max_id, since_id=since_id, min_id=min_id, limit=limit)
+def followers(account_id: int, cursor: Cursor) -> Page:
+    """A page of those who follow the account."""
+    return page(Follow.objects.filter(followee=account_id), "follower_id", cursor)
 
 
-def _page(
-    found: QuerySet[Follow],
-    whom: str,
-    *,
-    max_id: int | None,
-    since_id: int | None,
-    min_id: int | None,
-    limit: int,
-) -> Page:
-    if max_id is not None:
-        found = found.filter(id__lt=max_id)
-    if (above := since_id if min_id is None else min_id) is not None:
+def following(account_id: int, cursor: Cursor) -> Page:
+    """A page of those whom the account follows."""
+    return page(Follow.objects.filter(follower=account_id), "followee_id", cursor)
+
+
+def blocks(account_id: int, cursor: Cursor) -> Page:
+    """A page of those whom the account blocks."""
+    return page(Block.objects.filter(blocker=account_id), "blocked_id", cursor)
+
+
+def mutes(account_id: int, cursor: Cursor) -> Page:
+    """A page of those whom the account mutes now."""
+    return page(Mute.objects.in_force().filter(account=account_id), "target_id", cursor)
+
+
+def list_members(list_id: int, cursor: Cursor) -> Page:
+    """A page of those who are on the list."""
+    return page(ListMember.objects.filter(list=list_id), "account_id", cursor)
+
+
+def page(found: QuerySet[Any], whom: str, cursor: Cursor) -> Page:
+    """A page of the accounts in the column `whom`, ordered by the id of the row that says so."""
+    if cursor.max_id is not None:
+        found = found.filter(id__lt=cursor.max_id)
+    if (above := cursor.since_id if cursor.min_id is None else cursor.min_id) is not None:
         found = found.filter(id__gt=above)
-    rows = list(found.order_by("-id" if min_id is None else "id").values_list("id", whom)[: limit + 1])
-    older = len(rows) > limit or min_id is not None
-    rows = rows[:limit] if min_id is None else rows[:limit][::-1]
+    order = "-id" if cursor.min_id is None else "id"
+    rows = list(found.order_by(order).values_list("id", whom)[: cursor.limit + 1])
+    older = len(rows) > cursor.limit or cursor.min_id is not None
+    rows = rows[: cursor.limit] if cursor.min_id is None else rows[: cursor.limit][::-1]
     return Page(
         [account_id for _, account_id in rows],
         next_max_id=rows[-1][0] if rows and older else None,

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.indexes import OpClass
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 from oauth2_provider.models import AbstractApplication
 
 RESERVED_USERNAMES = frozenset(
@@ -22,6 +23,11 @@ RESERVED_USERNAMES = frozenset(
     """.split()
 )
 USERNAME = RegexValidator(r"\A[a-z0-9_]{1,30}\Z", "may hold only lower-case letters, digits and _, 30 at most")
+
+
+class HomeMode(models.TextChoices):
+    PUSH = "push"  # a post is pushed into the followers' home timelines
+    PULL = "pull"  # followers' pages fetch it: the author has too many of them
 
 
 class AccountManager(BaseUserManager["Account"]):
@@ -46,6 +52,11 @@ class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manage
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now())
     last_active_at = models.DateTimeField(null=True, blank=True)
+    evicted_at = models.DateTimeField(null=True, editable=False)  # the timeline's, since the reader is away
+    deleted_at = models.DateTimeField(null=True, editable=False)  # the row stays: replies refer to it
+    home_mode = models.CharField(max_length=4, choices=HomeMode.choices, db_default=HomeMode.PUSH, editable=False)
+    home_mode_override = models.CharField(max_length=4, choices=HomeMode.choices, null=True, blank=True)
+    ever_pulled = models.BooleanField(db_default=False, editable=False)
     last_status_at = models.DateTimeField(null=True, blank=True)
     followers_count = models.BigIntegerField(db_default=0)
     following_count = models.BigIntegerField(db_default=0)
@@ -56,8 +67,27 @@ class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manage
     EMAIL_FIELD = "email"
     objects: ClassVar[AccountManager] = AccountManager()
 
+    class Meta:
+        indexes: ClassVar[list[Any]] = [
+            models.Index(
+                fields=["last_active_at"],
+                condition=models.Q(last_active_at__isnull=False, evicted_at=None),
+                name="account_to_evict",
+            ),
+            models.Index(OpClass(Lower("display_name"), "text_pattern_ops"), name="account_display_name"),
+            models.Index(fields=["id"], condition=models.Q(ever_pulled=True), name="account_ever_pulled"),
+        ]
+
     def __str__(self) -> str:
         return self.username
+
+    def next_home_mode(self) -> str:
+        """How the next post reaches home timelines. Between the thresholds it stays what the last post's was."""
+        if self.home_mode_override:
+            return self.home_mode_override
+        if self.followers_count > settings.PULL_ABOVE:
+            return HomeMode.PULL
+        return HomeMode.PUSH if self.followers_count < settings.PULL_BELOW else self.home_mode
 
 
 class Follow(models.Model):
@@ -66,6 +96,7 @@ class Follow(models.Model):
     follower = models.ForeignKey(Account, models.CASCADE, related_name="follows_out", db_index=False)
     followee = models.ForeignKey(Account, models.CASCADE, related_name="follows_in", db_index=False)
     created_at = models.DateTimeField(db_default=Now())
+    reblogs = models.BooleanField(db_default=True)  # whether the follower wants to see what the followee reblogs
 
     class Meta:
         constraints: ClassVar[list[Any]] = [
@@ -76,6 +107,69 @@ class Follow(models.Model):
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["followee", "-id"], include=["follower"], name="follow_followers"),
             models.Index(fields=["follower", "-id"], include=["followee"], name="follow_following"),
+        ]
+
+
+class Block(models.Model):
+    """`blocker` blocks `blocked`: neither follows the other, and what one writes is hidden from the other."""
+
+    blocker = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    blocked = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["blocker", "blocked"], name="block_once"),
+            models.CheckConstraint(condition=~models.Q(blocker=models.F("blocked")), name="block_not_oneself"),
+        ]
+
+
+class MuteQuerySet(models.QuerySet["Mute"]):
+    def in_force(self) -> MuteQuerySet:
+        return self.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=Now()))
+
+
+class Mute(models.Model):
+    """`account` does not want to see `target` on its timelines, until `expires_at` (None: for good)."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    target = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    notifications = models.BooleanField(default=True)  # whether they are hidden, too
+    expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects: ClassVar[Any] = MuteQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["account", "target"], name="mute_once")]
+
+
+class List(models.Model):
+    """Some of the owner's followees under a title. What members of an exclusive list write is not on the owner's home."""
+
+    class Replies(models.TextChoices):
+        """Which replies by members to others the list's timeline shows."""
+
+        FOLLOWED = "followed"  # to anybody whom the owner follows
+        LIST = "list"  # to members
+        NONE = "none"
+
+    owner = models.ForeignKey(Account, models.CASCADE, related_name="lists")
+    title = models.CharField(max_length=255)
+    replies_policy = models.CharField(max_length=8, choices=Replies.choices, default=Replies.LIST)
+    exclusive = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+
+class ListMember(models.Model):
+    """A followee of the list's owner: an unfollow ends the membership."""
+
+    list = models.ForeignKey(List, models.CASCADE, related_name="members", db_index=False)
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["list", "account"], name="list_member_once")
         ]
 
 

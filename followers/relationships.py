@@ -1,39 +1,89 @@
-"""Writes of the follow graph, with the counters. Each returns whether it changed anything; call inside a transaction."""
+"""Writes of the follow graph, with the counters. Each returns what it changed; call inside a transaction.
+
+Follows and blocks of two accounts exclude each other: whoever changes one of them holds the rows of both accounts.
+"""
 
 from __future__ import annotations
 
-from django.db.models import F
+from datetime import datetime
 
-from .models import Account, Follow
+from django.core.exceptions import PermissionDenied
+from django.db.models import F, Q
+
+from .models import Account, Block, Follow, ListMember, Mute
 
 
-def follow(*, follower_id: int, followee_id: int) -> bool:
-    """`follower_id` follows `followee_id`. False if so already. Raises Account.DoesNotExist.
+def follow(*, follower_id: int, followee_id: int, reblogs: bool | None = None) -> Follow | None:
+    """`follower_id` follows `followee_id`. None if so already. `reblogs`: whether to see what the followee reblogs.
 
-    The followee's row is locked before the follow id is drawn, so that of one followee the ids come in the order of
-    commits: "id <= cut" then means "was there when the fan-out was planned". Both rows in the order of their ids,
-    lest two who follow each other at once wait for each other.
+    Raises Account.DoesNotExist, and PermissionDenied where one blocks the other. The followee's row is locked before the
+    follow id is drawn, so that of one followee the ids come in the order of commits: "id <= cut" then means "was there
+    when the fan-out was planned".
     """
-    _lock(follower_id, followee_id)
-    _, created = Follow.objects.get_or_create(follower_id=follower_id, followee_id=followee_id)
+    _lock(follower_id, followee_id, active=True)
+    if Block.objects.filter(_either_way(follower_id, followee_id, "blocker", "blocked")).exists():
+        raise PermissionDenied("There is a block between the two")
+    asked = {} if reblogs is None else {"reblogs": reblogs}
+    found, created = Follow.objects.update_or_create(follower_id=follower_id, followee_id=followee_id, defaults=asked)
     if created:
         _count(follower_id, followee_id, 1)
-    return created
+    return found if created else None
 
 
-def unfollow(*, follower_id: int, followee_id: int) -> bool:
-    """`follower_id` no longer follows `followee_id`. False if not before. Raises Account.DoesNotExist."""
+def unfollow(*, follower_id: int, followee_id: int) -> Follow | None:
+    """`follower_id` no longer follows `followee_id`, nor has it on a list. The follow that was, or None.
+
+    Raises Account.DoesNotExist.
+    """
     _lock(follower_id, followee_id)
-    deleted, _ = Follow.objects.filter(follower_id=follower_id, followee_id=followee_id).delete()
-    if deleted:
+    found = Follow.objects.filter(follower_id=follower_id, followee_id=followee_id).first()
+    if found:
+        Follow.objects.filter(pk=found.pk).delete()
+        ListMember.objects.filter(list__owner=follower_id, account=followee_id).delete()
         _count(follower_id, followee_id, -1)
-    return bool(deleted)
+    return found
 
 
-def _lock(*account_ids: int) -> None:
-    locked = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
-    if len(locked.values_list("pk", flat=True)) < len(set(account_ids)):
+def block(*, blocker_id: int, blocked_id: int) -> list[Follow]:
+    """Ends the follows both ways. Those that were; a second time there are none. Raises Account.DoesNotExist."""
+    _lock(blocker_id, blocked_id)
+    Block.objects.get_or_create(blocker_id=blocker_id, blocked_id=blocked_id)
+    ended = (
+        unfollow(follower_id=blocker_id, followee_id=blocked_id),
+        unfollow(follower_id=blocked_id, followee_id=blocker_id),
+    )
+    return [follow for follow in ended if follow]
+
+
+def unblock(*, blocker_id: int, blocked_id: int) -> None:
+    Block.objects.filter(blocker=blocker_id, blocked=blocked_id).delete()
+
+
+def mute(*, account_id: int, target_id: int, notifications: bool, expires_at: datetime | None) -> None:
+    """Anew, if muted already. Raises Account.DoesNotExist."""
+    if not Account.objects.filter(pk=target_id).exists():
         raise Account.DoesNotExist("No such account")
+    Mute.objects.update_or_create(
+        account_id=account_id,
+        target_id=target_id,
+        defaults={"notifications": notifications, "expires_at": expires_at},
+    )
+
+
+def unmute(*, account_id: int, target_id: int) -> None:
+    Mute.objects.filter(account=account_id, target=target_id).delete()
+
+
+def _lock(*account_ids: int, active: bool = False) -> None:
+    """In the order of the ids, lest two who follow each other at once wait for each other."""
+    locked = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
+    found = dict(locked.values_list("pk", "is_active"))
+    if len(found) < len(set(account_ids)) or (active and not all(found.values())):
+        raise Account.DoesNotExist("No such account")
+
+
+def _either_way(one: int, other: int, left: str, right: str) -> Q:
+    return Q((left, one), (right, other)) | Q((left, other), (right, one))
 
 
 def _count(follower_id: int, followee_id: int, change: int) -> None:

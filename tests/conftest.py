@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
-from feeds import tasks
+from feeds import outbox, tasks
 from feeds.models import Batch, Delivery, Outbox
 from feeds.redis_client import client
 from feedsvc import run
@@ -59,7 +59,9 @@ def drain(db: None) -> Callable[[], None]:
 
     def run() -> None:
         while row := Outbox.objects.filter(done_at=None, lease_until=None).order_by("id").first():
-            getattr(tasks, row.task)(row.pk)
+            result = getattr(tasks, row.task)(row.pk)
+            if row.task in outbox.CHAINED:
+                getattr(tasks, outbox.CHAINED[row.task])(result)
         for batch in Batch.objects.filter(state="open"):
             tasks.push_batch_alone(batch.post_id, batch.kind, batch.batch_no)
 

@@ -12,7 +12,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from feeds import actions, posts
+from feeds import actions, entities, posts
 from followers import graph
 from followers.models import Account
 
@@ -41,7 +41,7 @@ class VerifyCredentials(APIView):
     scopes = {"GET": "read:accounts profile"}
 
     def get(self, request: AccountRequest) -> Response:
-        return Response(serializers.credential_account(posts.account_entity(request.user.pk)))
+        return Response(serializers.credential_account(entities.account(request.user.pk)))
 
 
 class Lookup(APIView):
@@ -50,7 +50,7 @@ class Lookup(APIView):
 
     def get(self, request: AnyRequest) -> Response:
         account = Account.objects.get(username=_local_name(request.query_params.get("acct", "")))
-        return Response(serializers.account(posts.account_entity(account.pk)))
+        return Response(serializers.account(entities.account(account.pk)))
 
 
 class Relationships(APIView):
@@ -69,7 +69,7 @@ class Show(APIView):
     anonymous = ("GET",)
 
     def get(self, request: AnyRequest, account_id: int) -> Response:
-        return Response(serializers.account(posts.account_entity(account_id)))
+        return Response(serializers.account(entities.account(account_id)))
 
 
 class Statuses(APIView):
@@ -128,10 +128,10 @@ def _local_name(acct: str) -> str:
 def _accounts(request: AnyRequest, find: Callable[..., graph.Page], account_id: int) -> Response:
     """A page of followers or followees. Its cursors are ids of follows: newest first is by when they followed."""
     account, cursor = Account.objects.get(pk=account_id), pagination.cursor(request, limit=40, cap=80)
-    page = find(account.pk, **vars(cursor))
+    page = find(account.pk, graph.Cursor(**vars(cursor)))
     return pagination.response(
         request,
-        [serializers.account(facts) for facts in posts.account_entities(page.account_ids)],
+        [serializers.account(facts) for facts in entities.accounts(page.account_ids)],
         next_max_id=page.next_max_id,
         prev_min_id=page.prev_min_id,
     )

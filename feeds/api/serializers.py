@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.utils.html import linebreaks
 from oauth2_provider.models import AccessToken
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
@@ -19,7 +18,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils import html
 
-from feeds.posts import Entity, Page
+from feeds.entities import Entity, content, profile_url
+from feeds.posts import Page
 from followers.graph import Relationship
 from followers.models import Account, Application
 
@@ -171,7 +171,7 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "created_at": entity["created_at"],
         "edited_at": entity["edited_at"],
         "account": account(entity["account"]),
-        "content": rich(entity["text"]),
+        "content": entity["content"],
         "visibility": entity["visibility"],
         "sensitive": entity["sensitive"],
         "spoiler_text": entity["spoiler_text"],
@@ -211,7 +211,7 @@ def account(entity: Entity) -> dict[str, Any]:
         "url": url,
         "uri": url,
         "display_name": entity["display_name"],
-        "note": rich(entity["note"]),
+        "note": content(entity["note"]),
         "avatar": avatar,
         "avatar_static": avatar,
         "header": header,
@@ -290,15 +290,6 @@ def token(issued: AccessToken, text: str) -> dict[str, Any]:
         "scope": issued.scope,
         "created_at": int(issued.created.timestamp()),
     }
-
-
-def rich(text: str) -> str:
-    """Text as HTML: nothing in it is markup but its own line ends."""
-    return str(linebreaks(text, autoescape=True)) if text else ""
-
-
-def profile_url(username: str) -> str:
-    return f"{settings.BASE_URL}/@{username}"
 
 
 def _id(number: int | None) -> str | None:

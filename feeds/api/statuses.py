@@ -6,7 +6,7 @@ from django.core.exceptions import PermissionDenied
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from feeds import actions, fanout, posts
+from feeds import actions, entities, fanout, posts
 from feeds.models import Post
 
 from . import serializers, throttling
@@ -27,7 +27,7 @@ class Publish(APIView):
             idempotency_key=serializers.idempotency_key(request),
             **fields,
         )
-        return Response(serializers.status(posts.entity(post), request.user))
+        return Response(serializers.status(entities.post(post, request.user), request.user))
 
 
 class Show(APIView):
@@ -37,7 +37,7 @@ class Show(APIView):
 
     def get(self, request: AnyRequest, post_id: int) -> Response:
         post = posts.get_visible(request.user, post_id)
-        return Response(serializers.status(posts.entity(post), request.user))
+        return Response(serializers.status(entities.post(post, request.user), request.user))
 
     def delete(self, request: AccountRequest, post_id: int) -> Response:
         """The answer has the text as it was written: clients offer it for another try."""

@@ -29,4 +29,4 @@ class Public(APIView):
         cursor = pagination.cursor(request)
         if flag(request, "remote") or flag(request, "only_media"):
             return Response([])  # every post is local, and none has media yet
-        return serializers.status_page(request, posts.public_timeline(cursor))
+        return serializers.status_page(request, posts.public_timeline(request.user, cursor))

@@ -36,7 +36,7 @@ def test_metrics_show_requests_by_route_and_what_waits(api: Any) -> None:
     api().get(f"/api/v1/statuses/{post.pk}")
     text = api().get("/metrics").content.decode()
     assert 'feedsvc_http_seconds_count{method="GET",route="api/v1/statuses/<id:post_id>",status="200"}' in text
-    assert "feedsvc_outbox_unsent 1.0" in text
+    assert "feedsvc_outbox_unsent 4.0" in text
     assert "feedsvc_deliveries_open 1.0" in text
     assert "feedsvc_postgresql_up 1.0" in text
 

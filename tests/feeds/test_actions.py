@@ -23,7 +23,12 @@ def test_a_post_comes_with_its_delivery_record_its_outbox_rows_and_counters():
     assert post.pk % 32 == 0 and post.pk < ID_END
     assert post.pk >> 16 == round(post.created_at.timestamp() * 1000)
     assert Delivery.objects.get(post=post).state == "queued"
-    assert list(Outbox.objects.filter(subject_id=post.pk).values_list("task", flat=True)) == ["fan_out_post"]
+    assert list(Outbox.objects.filter(subject_id=post.pk).values_list("task", flat=True)) == [
+        "fan_out_post",
+        "send_notifications",
+        "update_search_index",
+        "refresh_cache",
+    ]
     assert list(Mention.objects.filter(post=post).values_list("account", flat=True)) == [named.pk]
     author.refresh_from_db()
     assert (author.statuses_count, author.last_status_at) == (1, post.created_at)

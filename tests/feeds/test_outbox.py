@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def row() -> Outbox:
-    outbox.record("follow.created", 1, 2)
+    outbox.record("follow.deleted", 1, 2)
     return Outbox.objects.get()
 
 

@@ -1,0 +1,91 @@
+"""Every write that a person can cause: one transaction each, with an outbox record of what follows from it.
+
+Nothing here waits for Redis or the broker. What happens after the commit is outbox.py's table. Callers say
+`actions.publish_post(...)`: which file a deed stands in is for those who change it.
+"""
+
+from .accounts import (
+    ACTIVE_NOTED_EVERY,
+    delete_account,
+    edit_account,
+    note_home_read,
+    register,
+    set_home_mode,
+)
+from .graph import (
+    add_to_list,
+    block,
+    create_list,
+    delete_list,
+    edit_list,
+    follow,
+    follow_tag,
+    mute,
+    remove_from_list,
+    unblock,
+    unfollow,
+    unfollow_tag,
+    unmute,
+)
+from .marks import (
+    bookmark,
+    clear_notifications,
+    dismiss_notification,
+    favourite,
+    pin,
+    read_until,
+    unbookmark,
+    unfavourite,
+    unpin,
+)
+from .publishing import (
+    KEY_KEPT,
+    TEXT_MAX,
+    cancel_delivery,
+    delete_post,
+    edit_post,
+    prune_keys,
+    publish_post,
+    reblog,
+    unreblog,
+)
+
+__all__ = [
+    "ACTIVE_NOTED_EVERY",
+    "KEY_KEPT",
+    "TEXT_MAX",
+    "add_to_list",
+    "block",
+    "bookmark",
+    "cancel_delivery",
+    "clear_notifications",
+    "create_list",
+    "delete_account",
+    "delete_list",
+    "delete_post",
+    "dismiss_notification",
+    "edit_account",
+    "edit_list",
+    "edit_post",
+    "favourite",
+    "follow",
+    "follow_tag",
+    "mute",
+    "note_home_read",
+    "pin",
+    "prune_keys",
+    "publish_post",
+    "read_until",
+    "reblog",
+    "register",
+    "remove_from_list",
+    "set_home_mode",
+    "unblock",
+    "unbookmark",
+    "unfavourite",
+    "unfollow",
+    "unfollow_tag",
+    "unmute",
+    "unpin",
+    "unreblog",
+]

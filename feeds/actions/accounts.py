@@ -1,0 +1,97 @@
+"""An account's own life: registered, edited, kept active, deleted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+from oauth2_provider.models import AccessToken
+
+from followers.models import RESERVED_USERNAMES, Account, HomeMode
+
+from .. import outbox
+
+ACTIVE_NOTED_EVERY = timedelta(hours=1)
+
+
+def register(*, username: str, email: str | None, password: str | None) -> Account:
+    """A new account, active from now on. Raises ValidationError by field. Without a password nobody can log in to it."""
+    account = Account(username=username.lower(), email=(email or "").lower() or None, last_active_at=timezone.now())
+    if account.username in RESERVED_USERNAMES:
+        raise ValidationError({"username": ValidationError("is reserved", "reserved")})
+    account.clean_fields(exclude=["password"])
+    if password is not None:
+        try:
+            validate_password(password, account)
+        except ValidationError as weak:
+            raise ValidationError({"password": weak.error_list}) from weak
+    account.set_password(password)
+    account.validate_unique()
+    try:
+        with transaction.atomic():
+            account.save(force_insert=True)
+            outbox.record("account.created", account.pk)
+    except IntegrityError:
+        account.validate_unique()  # somebody was faster with the name or the address: this says which
+        raise
+    return account
+
+
+@transaction.atomic
+def edit_account(*, account: Account, **changes: object) -> Account:
+    """`changes`: display_name, note. Raises ValidationError."""
+    for name, value in changes.items():
+        setattr(account, name, value)
+    account.clean_fields(exclude=["password"])
+    if changes:
+        Account.objects.filter(pk=account.pk).update(**changes, version=F("version") + 1)
+        outbox.record("account.edited", account.pk)
+    return account
+
+
+def note_home_read(*, reader: Account, built: bool) -> None:
+    """Keeps the reader active, and asks for a timeline where PostgreSQL had to serve."""
+    if reader.last_active_at is None or reader.last_active_at < timezone.now() - ACTIVE_NOTED_EVERY:
+        Account.objects.filter(pk=reader.pk).update(last_active_at=Now(), evicted_at=None)
+    if not built:
+        outbox.record("account.returned", reader.pk)
+
+
+def set_home_mode(*, account: Account, mode: str | None) -> None:
+    """Has the account's new posts pushed or pulled whatever its audience (None: as its audience says).
+
+    Raises ValidationError. What is written already stays as it is.
+    """
+    if mode is not None and mode not in HomeMode.values:
+        raise ValidationError({"home_mode": ValidationError("is neither push nor pull", "inclusion")})
+    Account.objects.filter(pk=account.pk).update(home_mode_override=mode)
+
+
+@transaction.atomic
+def delete_account(*, account: Account) -> None:
+    """Ends the account: from the commit on nobody sees anything of it, nor can log in to it. A second time changes nothing.
+
+    Posts, follows and everything else of its are taken back afterwards. The name stays taken: answers refer to the row.
+    """
+    found = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+    if found.deleted_at is not None:
+        return
+    found.set_unusable_password()
+    Account.objects.filter(pk=account.pk).update(
+        is_active=False,
+        is_staff=False,
+        is_superuser=False,
+        deleted_at=Now(),
+        email=None,
+        password=found.password,
+        display_name="",
+        note="",
+        version=F("version") + 1,
+    )
+    AccessToken.objects.filter(user=account.pk).delete()
+    outbox.record("account.deleted", account.pk)

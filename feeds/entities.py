@@ -1,0 +1,221 @@
+"""What posts and accounts look like when they are read: plain facts, of which the API shapes its JSON.
+
+`hydrate` makes them of references, through the cache: one MGET, and the database for what is missing. A reference carries
+versions, and these are part of the cache's keys: whoever knows the version of now cannot be given an older text, however
+late somebody else wrote it to the cache.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+
+from followers.models import Account
+
+from . import text
+from .database import rows
+from .models import Bookmark, Favourite, Mention, Post, PostTag
+
+Entity = dict[str, Any]
+"""A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and, if somebody
+is asking, how that one marked it. Ids are numbers, moments ISO 8601 strings in UTC."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A post to be shown, and the versions of now."""
+
+    post_id: int
+    version: int
+    account_id: int
+    account_version: int
+    original: Ref | None = None  # what it reblogs
+
+
+REF = """p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version"""
+"""The columns of a Ref, of the tables of JOIN."""
+
+JOIN = """LEFT JOIN followers_account a ON a.id = p.author_id
+    LEFT JOIN feeds_post o ON o.id = p.reblog_of_id LEFT JOIN followers_account oa ON oa.id = o.author_id"""
+
+
+def ref(columns: Iterable[int]) -> Ref:
+    """A Ref of the columns of REF."""
+    post_id, version, author_id, author_version, *o = columns
+    return Ref(post_id, version, author_id, author_version, Ref(o[0], o[1], o[2], o[3]) if o[0] else None)
+
+
+def refs(post_ids: list[int]) -> list[Ref]:
+    """References to the posts as they are now, in the order given. Who may see them is for the caller to know."""
+    found = rows(
+        f"SELECT {REF} FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY i (id, place) JOIN feeds_post p ON p.id = i.id"
+        f" {JOIN} ORDER BY i.place",
+        ids=post_ids,
+    )
+    return [ref(columns) for columns in found]
+
+
+def post(found: Post, viewer: Account | None = None) -> Entity:
+    """One post as the database has it now."""
+    [entity] = hydrate(refs([found.pk]), viewer)
+    return entity
+
+
+def account(account_id: int) -> Entity:
+    """One account as the database has it now. Raises Account.DoesNotExist."""
+    for facts in accounts([account_id]):
+        return facts
+    raise Account.DoesNotExist("No such account")
+
+
+def accounts(account_ids: list[int]) -> list[Entity]:
+    """Accounts as the database has them now, in the order given; those unknown or deleted are left out."""
+    found = _load_accounts(account_ids)
+    return [found[account_id][1] for account_id in account_ids if account_id in found]
+
+
+def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
+    """The posts, with authors and originals, in the order of the references."""
+    if not refs:
+        return []
+    whole = [*refs, *(one.original for one in refs if one.original)]
+    post_keys = {(one.post_id, one.version): _key("post", one.post_id, one.version) for one in whole}
+    account_keys = {
+        (one.account_id, one.account_version): _key("account", one.account_id, one.account_version) for one in whole
+    }
+    known = cache.get_many([*post_keys.values(), *account_keys.values()])
+    posts = _complete("post", post_keys, known, _load_posts)
+    authors = _complete("account", account_keys, known, _load_accounts)
+    marks = _marks([one.post_id for one in whole], viewer)
+
+    def assemble(one: Ref) -> Entity:
+        original = assemble(one.original) if one.original else None
+        facts = posts[one.post_id] | {"account": authors[one.account_id], "reblog": original}
+        return facts | (marks[one.post_id] if viewer else {})
+
+    return [assemble(one) for one in refs if one.post_id in posts]
+
+
+def refresh_post(post_id: int) -> None:
+    """Puts the post and its author into the cache, as they are now: under their versions, which readers of now ask for."""
+    hydrate(refs([post_id]), None)
+
+
+def refresh_account(account_id: int) -> None:
+    """Likewise the account."""
+    for version, facts in _load_accounts([account_id]).values():
+        cache.set(_key("account", account_id, version), facts)
+
+
+def _key(kind: str, row_id: int, version: int) -> str:
+    return f"{kind}:{row_id}:{version}"
+
+
+Loader = Callable[[Iterable[int]], dict[int, tuple[int, Entity]]]
+
+
+def _complete(kind: str, keys: dict[tuple[int, int], str], known: dict[str, Entity], load: Loader) -> dict[int, Entity]:
+    """Entities by id: the known ones, and the missing ones from the database, which go into the cache as what they are."""
+    found = {row_id: known[key] for (row_id, _), key in keys.items() if key in known}
+    loaded = load([row_id for row_id, _ in keys if row_id not in found]) if len(found) < len(keys) else {}
+    if loaded:
+        cache.set_many({_key(kind, row_id, version): facts for row_id, (version, facts) in loaded.items()})
+    return found | {row_id: facts for row_id, (_, facts) in loaded.items()}
+
+
+def _load_posts(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
+    """Version and facts by id."""
+    found = Post.objects.in_bulk(list(post_ids))
+    mentions: dict[int, list[Entity]] = defaultdict(list)
+    named = Mention.objects.filter(post__in=found, account__is_active=True).order_by("id")
+    for post_id, account_id, username in named.values_list("post_id", "account_id", "account__username"):
+        mentions[post_id].append({"id": account_id, "username": username})
+    tags: dict[int, list[str]] = defaultdict(list)
+    for post_id, name in PostTag.objects.filter(post__in=found).order_by("id").values_list("post_id", "tag__name"):
+        tags[post_id].append(name)
+    return {
+        post.pk: (
+            post.version,
+            {
+                "id": post.pk,
+                "text": post.text,
+                "content": content(post.text, [one["username"] for one in mentions[post.pk]]),
+                "spoiler_text": post.spoiler_text,
+                "sensitive": post.sensitive,
+                "language": post.language,
+                "visibility": post.visibility,
+                "in_reply_to_id": post.in_reply_to_id,
+                "in_reply_to_account_id": post.in_reply_to_account_id,
+                "replies_count": post.replies_count,
+                "reblogs_count": post.reblogs_count,
+                "favourites_count": post.favourites_count,
+                "created_at": iso(post.created_at),
+                "edited_at": iso(post.edited_at),
+                "pinned": post.pinned_at is not None,
+                "mentions": mentions[post.pk],
+                "tags": tags[post.pk],
+            },
+        )
+        for post in found.values()
+    }
+
+
+def _load_accounts(account_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
+    """Version and facts by id."""
+    return {
+        account.pk: (
+            account.version,
+            {
+                "id": account.pk,
+                "username": account.username,
+                "display_name": account.display_name,
+                "note": account.note,
+                "created_at": iso(account.created_at),
+                "last_status_at": iso(account.last_status_at),
+                "followers_count": account.followers_count,
+                "following_count": account.following_count,
+                "statuses_count": account.statuses_count,
+            },
+        )
+        for account in Account.objects.filter(pk__in=account_ids, is_active=True)
+    }
+
+
+def _marks(post_ids: list[int], viewer: Account | None) -> dict[int, Entity]:
+    """How the viewer marked each of the posts."""
+    if viewer is None:
+        return {}
+    mine = {"account": viewer.pk, "post__in": post_ids}
+    favourited = set(Favourite.objects.filter(**mine).values_list("post_id", flat=True))
+    bookmarked = set(Bookmark.objects.filter(**mine).values_list("post_id", flat=True))
+    reblogged = set(
+        Post.objects.live().filter(author=viewer.pk, reblog_of__in=post_ids).values_list("reblog_of_id", flat=True)
+    )
+    return {
+        post_id: {
+            "favourited": post_id in favourited,
+            "bookmarked": post_id in bookmarked,
+            "reblogged": post_id in reblogged,
+        }
+        for post_id in post_ids
+    }
+
+
+def content(written: str, usernames: Iterable[str] = ()) -> str:
+    """A text as HTML."""
+    return text.render(written, settings.BASE_URL, {name: profile_url(name) for name in usernames})
+
+
+def profile_url(username: str) -> str:
+    return f"{settings.BASE_URL}/@{username}"
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and a Z."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z" if moment else None

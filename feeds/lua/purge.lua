@@ -1,0 +1,13 @@
+-- Takes many posts out of the timelines of many readers: an account is deleted. A dead post stays dead: no deadline.
+-- KEYS[1] the prefix of the keys    ARGV post ids ('1,2,3'), readers ('1,2,3')
+-- Reads each timeline once, whatever the number of posts. Returns how many entries went.
+
+local posts, gone = {}, 0
+for id in string.gmatch(ARGV[1], '%d+') do posts[id] = true end
+for reader in string.gmatch(ARGV[2], '%d+') do
+  local key = key_of(KEYS[1], reader)
+  for _, id in ipairs(call('ZRANGE', key, 0, -1)) do
+    if posts[id] then gone = gone + call('ZREM', key, id) end
+  end
+end
+return gone

@@ -1,0 +1,159 @@
+"""Who is told of what: mentions and answers, follows, favourites, reblogs.
+
+`notify` makes the rows; it may run twice, or late: one cause gives one notification, and a cause that is gone gives none.
+What is shown is decided when it is read, from the rows of now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from followers.models import Account, Follow
+
+from .database import changed, rows
+from .models import HIDDEN, VISIBLE, Favourite, Marker, Notification
+from .posts import Cursor
+
+# Who is to be told what, by event: (account, type, cause, from_account, post). A cause is locked, so that whoever takes
+# it back while we look comes after us, and takes the notification back, too.
+_OF_POST = """
+    SELECT named.account_id, 'mention', p.id, p.author_id, p.id
+    FROM (SELECT * FROM feeds_post WHERE id = %(subject)s AND reblog_of_id IS NULL AND deleted_at IS NULL FOR SHARE) p
+    CROSS JOIN LATERAL (
+        SELECT account_id FROM feeds_mention WHERE post_id = p.id
+        UNION SELECT p.in_reply_to_account_id) named
+    UNION ALL
+    SELECT o.author_id, 'reblog', p.id, p.author_id, o.id
+    FROM (SELECT * FROM feeds_post WHERE id = %(subject)s AND deleted_at IS NULL FOR SHARE) p
+    JOIN feeds_post o ON o.id = p.reblog_of_id"""
+CAUSES = {
+    "post.published": _OF_POST,
+    "post.edited": _OF_POST,
+    "follow.created": """
+        SELECT followee_id, 'follow', id, follower_id, NULL::bigint FROM followers_follow
+        WHERE follower_id = %(subject)s AND followee_id = %(object)s FOR SHARE""",
+    "favourite.created": """
+        SELECT p.author_id, 'favourite', f.id, f.account_id, p.id
+        FROM feeds_favourite f JOIN feeds_post p ON p.id = f.post_id WHERE f.id = %(subject)s FOR SHARE OF f""",
+}
+_HIDES = """(EXISTS (
+        SELECT 1 FROM followers_block
+        WHERE (blocker_id, blocked_id) IN ((n.account_id, n.from_account_id), (n.from_account_id, n.account_id)))
+    OR EXISTS (
+        SELECT 1 FROM followers_mute WHERE account_id = n.account_id AND target_id = n.from_account_id
+          AND notifications AND (expires_at IS NULL OR expires_at > now())))"""
+
+
+def notify(event: str, subject_id: int, object_id: int = 0) -> int:
+    """Tells whomever the event concerns and does not hide who caused it. How many were told for the first time."""
+    return changed(
+        f"""
+        INSERT INTO feeds_notification (account_id, type, cause_id, from_account_id, post_id)
+        SELECT n.* FROM ({CAUSES[event]}) n (account_id, type, cause_id, from_account_id, post_id)
+        JOIN followers_account a ON a.id = n.account_id AND a.is_active
+        LEFT JOIN feeds_post p ON p.id = n.post_id
+        WHERE n.account_id <> n.from_account_id AND NOT {_HIDES}
+          AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(HIDDEN)})
+        ORDER BY n.account_id
+        ON CONFLICT DO NOTHING
+        """,
+        subject=subject_id,
+        object=object_id,
+    )
+
+
+def _for_the_told(rule: str) -> str:
+    return rule.format(post="p").replace("%(viewer)s", "n.account_id")
+
+
+def forget_follow(follow: Follow) -> None:
+    """The follow is no more: nobody is told of it any more."""
+    Notification.objects.filter(account=follow.followee_id, type=Notification.Type.FOLLOW, cause_id=follow.pk).delete()
+
+
+def forget_favourite(favourite: Favourite) -> None:
+    told = {"account": favourite.post.author_id, "type": Notification.Type.FAVOURITE, "cause_id": favourite.pk}
+    Notification.objects.filter(**told).delete()
+
+
+@dataclass(frozen=True)
+class Told:
+    """A notification as it is read. `post_id` is None for a follow."""
+
+    id: int
+    type: str
+    created_at: str
+    account_id: int
+    post_id: int | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Newest first; the two ids are those of notifications. None: no such page."""
+
+    notifications: list[Told]
+    next_max_id: int | None
+    prev_min_id: int | None
+
+
+def page(
+    account: Account,
+    cursor: Cursor,
+    *,
+    types: list[str] | None = None,
+    without: list[str] | None = None,
+    from_account_id: int | None = None,
+) -> Page:
+    """A page of what the account was told of, as far as it may and wants to see it now."""
+    above = cursor.since_id if cursor.min_id is None else cursor.min_id
+    found = _readable(
+        account,
+        where="""n.id < %(below)s AND n.id > %(above)s AND (%(types)s::text[] IS NULL OR n.type = ANY(%(types)s))
+            AND n.type <> ALL(%(without)s) AND (%(sender)s::bigint IS NULL OR n.from_account_id = %(sender)s)""",
+        order="ASC" if cursor.nearest else "DESC",
+        limit=cursor.limit + 1,
+        below=(1 << 63) - 1 if cursor.max_id is None else cursor.max_id,
+        above=above or 0,
+        types=types or None,
+        without=without or [],
+        sender=from_account_id,
+    )
+    more, shown = len(found) > cursor.limit, found[: cursor.limit]
+    if cursor.nearest:
+        shown.reverse()
+    older = bool(shown) and (more or cursor.nearest)
+    return Page(shown, shown[-1].id if older else None, shown[0].id if shown else None)
+
+
+def get(account: Account, notification_id: int) -> Told:
+    """Raises Notification.DoesNotExist."""
+    for told in _readable(account, where="n.id = %(only)s", order="DESC", limit=1, only=notification_id):
+        return told
+    raise Notification.DoesNotExist("No such notification")
+
+
+def unread_count(account: Account, most: int = 100) -> int:
+    """How many the account has not read, by its marker; `most` at most."""
+    marker = Marker.objects.filter(account=account, timeline=Marker.Timeline.NOTIFICATIONS).first()
+    read = marker.last_read_id if marker else 0
+    return len(_readable(account, where="n.id > %(read)s", order="DESC", limit=most, read=read))
+
+
+def _readable(account: Account, *, where: str, order: str, limit: int, **values: object) -> list[Told]:
+    found = rows(
+        f"""
+        SELECT n.id, n.type, n.created_at, n.from_account_id, n.post_id
+        FROM feeds_notification n JOIN followers_account a ON a.id = n.from_account_id
+        LEFT JOIN feeds_post p ON p.id = n.post_id
+        WHERE n.account_id = %(viewer)s AND NOT n.dismissed AND a.is_active AND NOT {_HIDES} AND {where}
+          AND (p.id IS NULL OR {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")})
+          AND (n.type <> 'reblog' OR EXISTS (SELECT 1 FROM feeds_post WHERE id = n.cause_id AND deleted_at IS NULL))
+        ORDER BY n.id {order} LIMIT %(limit)s
+        """,
+        viewer=account.pk,
+        limit=limit,
+        **values,
+    )
+    return [
+        Told(id_, type_, created_at.isoformat(), sender, post_id) for id_, type_, created_at, sender, post_id in found
+    ]

@@ -1,0 +1,127 @@
+"""Finding posts by their words, accounts and tags by the beginning of their names.
+
+Posts are found through the rows that `index` writes, somewhat later than they are written; accounts and tags in their own
+rows, at once. Words are matched as they are ('simple' configuration), each as a beginning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from django.contrib.postgres.search import SearchQuery
+
+from followers.models import Account
+
+from .database import changed, rows
+from .models import Post, PostTag, SearchEntry, Tag
+
+WORDS = re.compile(r"\w+")
+SLICE = 1_000  # posts indexed at a time
+COUNT_AGAIN_AFTER = 60  # seconds for the day of a tag in heavy use
+
+
+def index(post_id: int) -> list[int]:
+    """Makes the post's entry what its row says now: also after an edit, or a deletion. The ids of the tags it bears."""
+    _index("p.id = %(post)s", post=post_id)
+    return list(PostTag.objects.filter(post=post_id).order_by("tag").values_list("tag_id", flat=True))
+
+
+def rebuild_index(show: Callable[[int], None]) -> int:
+    """Makes all entries anew, SLICE posts at a time, while the service goes on. `show` is told how many are done."""
+    done, last = 0, 0
+    while found := list(Post.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:SLICE]):
+        _index("p.id = ANY(%(posts)s::bigint[])", posts=found)
+        done, last = done + len(found), found[-1]
+        show(done)
+    return done
+
+
+def _index(which: str, **values: object) -> None:
+    """The rows are locked: of two runs at once the later one reads what the edit between them wrote."""
+    changed(
+        f"""
+        WITH p AS MATERIALIZED (
+            SELECT p.id, p.text, p.spoiler_text, p.deleted_at IS NULL AND p.reblog_of_id IS NULL AS wanted
+            FROM feeds_post p WHERE {which} ORDER BY p.id FOR NO KEY UPDATE),
+        gone AS (DELETE FROM feeds_searchentry WHERE post_id IN (SELECT id FROM p WHERE NOT wanted))
+        INSERT INTO feeds_searchentry (post_id, words)
+        SELECT id, to_tsvector('simple', spoiler_text || ' ' || text) FROM p WHERE wanted
+        ON CONFLICT (post_id) DO UPDATE SET words = excluded.words
+        """,
+        **values,
+    )
+
+
+def count_tags(tag_ids: list[int]) -> int:
+    """Counts anew how often the tags were used today, and by how many. How many tags were counted.
+
+    A day that was counted a moment ago, and has many uses, waits for the next post: the count costs a look at each use.
+    """
+    return changed(
+        """
+        INSERT INTO feeds_tagday AS d (tag_id, day, uses, accounts, counted_at)
+        SELECT t.id, (now() AT TIME ZONE 'UTC')::date, count(p.id), count(DISTINCT p.author_id), now()
+        FROM unnest(%(tags)s::bigint[]) t (id)
+        LEFT JOIN feeds_posttag pt ON pt.tag_id = t.id AND pt.post_id >= %(midnight)s
+        LEFT JOIN feeds_post p ON p.id = pt.post_id AND p.deleted_at IS NULL AND p.visibility = 'public'
+        WHERE NOT EXISTS (
+            SELECT 1 FROM feeds_tagday WHERE tag_id = t.id AND day = (now() AT TIME ZONE 'UTC')::date
+              AND uses > 1000 AND counted_at > now() - %(again)s * interval '1 second')
+        GROUP BY t.id ORDER BY t.id
+        ON CONFLICT (tag_id, day) DO UPDATE SET
+            uses = excluded.uses, accounts = excluded.accounts, counted_at = excluded.counted_at
+        """,
+        tags=tag_ids,
+        midnight=int(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000) << 16,
+        again=COUNT_AGAIN_AFTER,
+    )
+
+
+def posts(viewer: Account | None, query: str, *, limit: int, offset: int = 0) -> list[int]:
+    """Ids of the posts that hold all words of the query, or words that begin so; newest first."""
+    words = WORDS.findall(query)
+    if not words:
+        return []
+    asked = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
+    matching = SearchEntry.objects.filter(words=asked).values("post_id")
+    found = Post.objects.visible_to(viewer).not_hidden_from(viewer).filter(pk__in=matching)
+    return list(found.order_by("-id").values_list("pk", flat=True)[offset : offset + limit])
+
+
+def accounts(viewer: Account | None, query: str, *, limit: int, offset: int = 0, following: bool = False) -> list[int]:
+    """Ids of the accounts whose username begins so, the shortest first; then of those whose display name does."""
+    name = query.strip().removeprefix("@").lower()
+    if not name:
+        return []
+    found = rows(
+        """
+        SELECT id FROM (
+            (SELECT id, 0 AS rank, username FROM followers_account WHERE username LIKE %(pattern)s AND {shown}
+             ORDER BY username LIMIT %(most)s)
+            UNION ALL
+            (SELECT id, 1, username FROM followers_account
+             WHERE lower(display_name) LIKE %(pattern)s AND username NOT LIKE %(pattern)s AND {shown} LIMIT %(most)s)
+        ) a ORDER BY rank, username OFFSET %(offset)s LIMIT %(limit)s
+        """.replace("{shown}", _SHOWN),
+        pattern=re.sub(r"([%_\\])", r"\\\1", name) + "%",
+        viewer=viewer.pk if viewer else None,
+        following=following,
+        most=limit + offset,
+        offset=offset,
+        limit=limit,
+    )
+    return [account_id for (account_id,) in found]
+
+
+_SHOWN = """is_active
+    AND NOT EXISTS (SELECT 1 FROM followers_block WHERE blocker_id = followers_account.id AND blocked_id = %(viewer)s::bigint)
+    AND (NOT %(following)s OR EXISTS (
+        SELECT 1 FROM followers_follow WHERE followee_id = followers_account.id AND follower_id = %(viewer)s::bigint))"""
+
+
+def tags(query: str, *, limit: int, offset: int = 0) -> list[Tag]:
+    """Tags whose name begins so, in the order of names."""
+    name = query.strip().removeprefix("#").lower()
+    return list(Tag.objects.filter(name__startswith=name).order_by("name")[offset : offset + limit]) if name else []
