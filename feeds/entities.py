@@ -76,8 +76,8 @@ def account(account_id: int) -> Entity:
 
 def accounts(account_ids: list[int]) -> list[Entity]:
     """Accounts as the database has them now, in the order given; those unknown or deleted are left out."""
-    found = _load_accounts(account_ids)
-    return [found[account_id][1] for account_id in account_ids if account_id in found]
+    found = {account.pk: account for account in Account.objects.filter(pk__in=account_ids, is_active=True)}
+    return [_account_facts(found[account_id]) for account_id in account_ids if account_id in found]
 
 
 def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
@@ -167,23 +167,22 @@ def _load_posts(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
 
 
 def _load_accounts(account_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
-    """Version and facts by id."""
+    """Version and facts by id. Those deleted, too: one may go between the statement that names it and this one."""
+    found = Account.objects.filter(pk__in=account_ids)
+    return {account.pk: (account.version, _account_facts(account)) for account in found}
+
+
+def _account_facts(account: Account) -> Entity:
     return {
-        account.pk: (
-            account.version,
-            {
-                "id": account.pk,
-                "username": account.username,
-                "display_name": account.display_name,
-                "note": account.note,
-                "created_at": iso(account.created_at),
-                "last_status_at": iso(account.last_status_at),
-                "followers_count": account.followers_count,
-                "following_count": account.following_count,
-                "statuses_count": account.statuses_count,
-            },
-        )
-        for account in Account.objects.filter(pk__in=account_ids, is_active=True)
+        "id": account.pk,
+        "username": account.username,
+        "display_name": account.display_name,
+        "note": account.note,
+        "created_at": iso(account.created_at),
+        "last_status_at": iso(account.last_status_at),
+        "followers_count": account.followers_count,
+        "following_count": account.following_count,
+        "statuses_count": account.statuses_count,
     }
 
 
