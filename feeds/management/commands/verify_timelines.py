@@ -106,7 +106,7 @@ def mend(readers: list[int]) -> list[int]:
     with progress("repairing timelines", len(readers)) as show:
         for done, reader in enumerate(readers, 1):
             with suppress(Later):
-                if rebuild.rebuild(reader) == "built":
+                if rebuild.rebuild(reader) != "superseded":
                     mended.append(reader)
             show(done)
     return mended
