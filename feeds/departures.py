@@ -17,13 +17,13 @@ from . import timelines
 from .database import changed, rows
 from .models import (
     Bookmark,
-    Favourite,
     IdempotencyKey,
     Marker,
     Mention,
     Notification,
     Post,
     PostEdit,
+    PostMode,
     SearchEntry,
     TagFollow,
 )
@@ -61,10 +61,10 @@ def delete_account(account_id: int) -> str:
     1. Its posts: deleted, their words blanked. From here on no batch pushes one.
     2. Batches that were claimed before may still push: they are waited for.
     3. Its followers: its posts leave their timelines, then the follows go, slice by slice.
-    4. Its own follows, marks, lists, and its own timeline.
+    4. Its own follows, favourites, marks, lists, and its own timeline.
     """
     until = time.monotonic() + TURN
-    for step in (_delete_posts, _delete_followers, _delete_followees):
+    for step in (_delete_posts, _delete_followers, _delete_followees, _delete_favourites):
         while step(account_id):
             if time.monotonic() > until:
                 raise Later(0)
@@ -79,7 +79,6 @@ _BELONGINGS = (
     (List, lambda account: Q(owner=account)),
     (Block, lambda account: Q(blocker=account) | Q(blocked=account)),
     (Mute, lambda account: Q(account=account) | Q(target=account)),
-    (Favourite, lambda account: Q(account=account)),
     (Bookmark, lambda account: Q(account=account)),
     (Marker, lambda account: Q(account=account)),
     (TagFollow, lambda account: Q(account=account)),
@@ -93,15 +92,16 @@ def _delete_posts(account_id: int) -> bool:
     """Some of the posts. False: there are none left, and no batch that was claimed before can push one any more."""
     with transaction.atomic():
         found = list(Post.objects.live().filter(author=account_id).order_by("-id").values_list("pk", flat=True)[:SLICE])
-        changed(
+        deleted = rows(
             """
             UPDATE feeds_post SET deleted_at = now(), version = version + 1, text = '', spoiler_text = ''
-            WHERE id = ANY(%(posts)s::bigint[])
+            WHERE id = ANY(%(posts)s::bigint[]) AND deleted_at IS NULL RETURNING in_reply_to_id, reblog_of_id
             """,
             posts=found,
         )
         PostEdit.objects.filter(post__in=found).delete()
         SearchEntry.objects.filter(post__in=found).delete()
+        _uncount(replies=[answered for answered, _ in deleted], reblogs=[original for _, original in deleted])
     if found:
         return True
     [(left,)] = rows(
@@ -116,13 +116,51 @@ def _delete_posts(account_id: int) -> bool:
     return False
 
 
+def _uncount(*, replies: list[int | None], reblogs: list[int | None]) -> None:
+    """Of the posts named, with None for none, each as often as it is named."""
+    changed(
+        """
+        UPDATE feeds_post p SET version = version + 1,
+            replies_count = replies_count - c.replies, reblogs_count = reblogs_count - c.reblogs
+        FROM (
+            SELECT coalesce(reply, reblog) AS id, count(reply) AS replies, count(reblog) AS reblogs
+            FROM (
+                SELECT unnest(%(replies)s::bigint[]) AS reply, NULL::bigint AS reblog
+                UNION ALL SELECT NULL, unnest(%(reblogs)s::bigint[])) named
+            WHERE coalesce(reply, reblog) IS NOT NULL GROUP BY 1) c
+        WHERE p.id = c.id
+        """,
+        replies=replies,
+        reblogs=reblogs,
+    )
+
+
+def _delete_favourites(account_id: int) -> bool:
+    """Some of what the account favoured, with the posts' counters, in one statement."""
+    return bool(
+        changed(
+            """
+            WITH gone AS (
+                DELETE FROM feeds_favourite WHERE id IN (
+                    SELECT id FROM feeds_favourite WHERE account_id = %(account)s ORDER BY id LIMIT %(slice)s)
+                RETURNING post_id)
+            UPDATE feeds_post SET favourites_count = favourites_count - 1, version = version + 1
+            WHERE id IN (SELECT post_id FROM gone)
+            """,
+            account=account_id,
+            slice=SLICE,
+        )
+    )
+
+
 def _delete_followers(account_id: int) -> bool:
-    """Some of the followers. A timeline holds of one author the newest posts alone, so no more of them are looked for."""
+    """Some of the followers. A timeline holds of one author the newest pushed posts alone: no more are looked for."""
     followers = list(
         Follow.objects.filter(followee=account_id).order_by("follower_id").values_list("follower_id", flat=True)[:SLICE]
     )
     if followers:
-        newest = Post.objects.filter(author=account_id).order_by("-id").values_list("pk", flat=True)
+        pushed = Post.objects.filter(author=account_id).exclude(home_mode=PostMode.PULL)
+        newest = pushed.order_by("-id").values_list("pk", flat=True)
         timelines.purge(list(newest[: 2 * settings.TIMELINE_LIMIT]), ",".join(map(str, followers)))
         _end_follows(Q(followee=account_id, follower__in=followers), account_id, followers)
     return bool(followers)

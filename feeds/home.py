@@ -58,20 +58,22 @@ _SOURCES = """
 
 _FOLLOWS = "EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s)"
 
-# The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one.
+# The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one. Its rules have names,
+# since explain.py says which of them a post breaks.
+FOLLOWED = f"""(p.author_id = %(viewer)s OR {_FOLLOWS.format(account="p.author_id")} OR EXISTS (
+    SELECT 1 FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
+    WHERE t.post_id = p.id AND f.account_id = %(viewer)s))"""
+REPLY_SHOWN = f"""(p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
+    OR {_FOLLOWS.format(account="p.in_reply_to_account_id")})"""
+REBLOG_SHOWN = """(p.reblog_of_id IS NULL OR NOT EXISTS (
+    SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs))"""
+ON_EXCLUSIVE_LIST = """EXISTS (
+    SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
+    WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id)"""
 _CANDIDATE = f"""
-    p.home_mode <> 'none'
-    AND (p.author_id = %(viewer)s OR {_FOLLOWS.format(account="p.author_id")} OR EXISTS (
-        SELECT 1 FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
-        WHERE t.post_id = p.id AND f.account_id = %(viewer)s))
+    p.home_mode <> 'none' AND {FOLLOWED}
     AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
-    AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
-        OR {_FOLLOWS.format(account="p.in_reply_to_account_id")})
-    AND (p.reblog_of_id IS NULL OR NOT EXISTS (
-        SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs))
-    AND NOT EXISTS (
-        SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
-        WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id)"""
+    AND {REPLY_SHOWN} AND {REBLOG_SHOWN} AND NOT {ON_EXCLUSIVE_LIST}"""
 
 STATEMENT = f"""
     WITH candidates AS ({_SOURCES}),
@@ -130,6 +132,13 @@ def _upwards(viewer: Account, cursor: Cursor) -> Page:
     cut_short = len(shown) < cursor.limit and not walk.ended
     prev = walk.last if cut_short else refs[0].post_id if refs else None
     return Page(hydrate(refs, viewer), refs[-1].post_id if refs else None, prev, walk.built and under.built)
+
+
+def superfluous(viewer: Account, post_id: int) -> bool:
+    """Whether rule (d) keeps a candidate off the timeline, by the rows alone."""
+    walk = _WalkOfRows(viewer.pk, start=post_id + 32, count=NEIGHBOURS + 1)
+    walk.reach(NEIGHBOURS)
+    return bool(walk.found) and walk.found[0].post_id == post_id and _superfluous(walk.found[0], walk.found[1:])
 
 
 def _superfluous(one: Ref, below: list[Ref]) -> bool:
@@ -199,3 +208,10 @@ class _Walk:
         except (redis.ConnectionError, redis.TimeoutError):
             metrics.redis_down.inc()
             return None
+
+
+class _WalkOfRows(_Walk):
+    """As if Redis had nothing: what the timeline is, whatever is stored of it."""
+
+    def _stored(self, below: int, above: int, count: int) -> Stored | None:
+        return None

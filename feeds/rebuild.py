@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from followers.models import Account
+
 from . import timelines
 from .database import rows
 from .models import STORED
@@ -39,13 +41,18 @@ class Newest:
 
 
 def rebuild(reader_id: int) -> str:
-    """Builds the reader's timeline from PostgreSQL: 'built', or 'superseded' by another rebuild.
+    """Builds the reader's timeline from PostgreSQL: 'built', 'superseded' by another rebuild, or 'gone' with the account.
 
     Begin comes before the reading that counts: a post committed before it is in the reading, one after it is pushed into
     the timeline being built. The reading that changes nothing comes before the end: no deletion slips in.
     """
     token = secrets.token_hex(8)
     timelines.begin(reader_id, token)
+    if not Account.objects.filter(
+        pk=reader_id, deleted_at=None
+    ).exists():  # after the beginning: a deletion drops it later
+        timelines.evict([reader_id])
+        return "gone"
     kept: set[int] | None = None
     for _ in range(READINGS):
         newest = _newest(reader_id)

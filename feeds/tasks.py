@@ -11,7 +11,7 @@ import logging
 from celery import chord, shared_task
 from django.conf import settings
 
-from . import actions, departures, entities, fanout, notifications, outbox, rebuild, search
+from . import actions, departures, entities, fanout, notifications, outbox, rebuild, search, verify
 from .database import STORE_ERRORS, rows
 from .models import Heartbeat, Kind
 
@@ -151,6 +151,13 @@ def reconcile() -> dict[str, int]:
 def evict_inactive() -> int:
     """Beat's: timelines of readers who have been away for long."""
     return departures.evict_inactive()
+
+
+@shared_task(name="verify_sample")
+def verify_sample() -> str:
+    """Beat's: whether a few timelines hold what PostgreSQL says, for the gauge."""
+    report = verify.look()
+    return f"{report.drift} of {report.entries} entries in {report.timelines} timelines"
 
 
 @shared_task(name="prune")

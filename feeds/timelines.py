@@ -17,6 +17,7 @@ from typing import Any
 import redis
 from django.conf import settings
 
+from .models import ID_END
 from .redis_client import client
 
 PREFIX = "home:"
@@ -133,7 +134,7 @@ def _read_dump(entries: list[Any], reign: str) -> Dump:
     mark, score = entries.pop(at)
     if mark.startswith("b:"):
         return Dump("building", 0, entries, mark_is_last=at == len(entries))
-    return Dump("built", int(-score), entries, mark_is_last=at == len(entries))
+    return Dump("built", int(min(max(-score, 0), ID_END)), entries, mark_is_last=at == len(entries))
 
 
 def ping() -> bool:

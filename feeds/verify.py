@@ -6,26 +6,37 @@ everything in it is a live post of a followee, else it is a ghost. And each has 
 
 The service goes on meanwhile. What an open delivery or an open work row may still mend is in flight, and no drift. What
 changed between the look at Redis and the look at PostgreSQL is not there when both look again.
+
+Nothing is mended here: the report names the readers whose timeline is not right, and who calls may have them rebuilt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
 
 from followers.models import Account
 
 from . import timelines
 from .database import rows
+from .models import Post
 from .outbox import ATTEMPTS
 from .timelines import Dump
 
 READERS = 250  # looked at in one go: what is held in memory at a time
 LOOKS = 3  # what differs in each of them is drift
 EXAMPLES = 10
+SAMPLE = 100  # readers of a look for the gauge
+LAST_LOOK = "timelines:last_look"  # in the cache: lost with it, until the next look some minutes later
 OVERHANG = 200  # entries beyond the slack; at TRIM_EVERY 8 one chance in 10^11
+
+KINDS = ("missing", "ghosts", "misordered")
 
 Entry = tuple[int, str]  # reader, member
 
@@ -53,7 +64,10 @@ class Differences:
 
 @dataclass
 class Report:
-    """What was compared, and the drift. `absent`: active accounts without a timeline; PostgreSQL serves them."""
+    """What was compared, and the drift: `wrong` says for each reader concerned how much there is of each kind of it.
+
+    `absent`: active accounts without a timeline. That is no drift, PostgreSQL serves them.
+    """
 
     timelines: int = 0
     entries: int = 0
@@ -62,69 +76,117 @@ class Report:
     misordered: int = 0
     in_flight: int = 0
     active: int = 0
-    absent: int = 0
+    wrong: dict[int, Counter[str]] = field(default_factory=dict)
+    absent: list[int] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
+
+    @property
+    def drift(self) -> int:
+        return self.missing + self.ghosts + self.misordered
 
     @property
     def right(self) -> bool:
         """No drift; and that nothing at all was compared proves nothing, unless nobody is active."""
-        return not (self.missing or self.ghosts or self.misordered) and (self.timelines > 0 or self.active == 0)
+        return not self.drift and (self.timelines > 0 or self.active == 0)
 
 
-def verify(*, sample: int | None = None, show: Callable[[int], None] = lambda done: None) -> Report:
+Show = Callable[[int], None]
+
+
+def verify(*, sample: int | None = None, show: Show = lambda done: None) -> Report:
     """Every account's timeline, or those of `sample` active accounts. `show` is told how many accounts are done."""
     report = Report(active=Account.objects.active().count())
+    return _compare_all(_everybody() if sample is None else _sample(sample), report, show)
+
+
+def verify_readers(reader_ids: list[int], show: Show = lambda done: None) -> Report:
+    """The timelines of these accounts."""
+    active = sum(Account.objects.active().filter(pk__in=some).count() for some in _batches(reader_ids))
+    return _compare_all(reader_ids, Report(active=active), show)
+
+
+def verify_post(post_id: int, show: Show = lambda done: None) -> Report:
+    """One post in the timelines of its author's active followers. Raises Post.DoesNotExist."""
+    author = Post.objects.get(pk=post_id).author_id
+    followers = (
+        Account.objects.active().filter(follows_out__followee=author).order_by("pk").values_list("pk", flat=True)
+    )
+    return _compare_all(followers.iterator(), Report(active=followers.count()), show, only=post_id)
+
+
+def look() -> Report:
+    """A look at a few timelines, kept for `last_look`."""
+    report = verify(sample=SAMPLE)
+    found = {"drift": report.drift, "compared": report.timelines, "seen_at": timezone.now().timestamp()}
+    cache.set(LAST_LOOK, found, timeout=None)
+    return report
+
+
+def last_look() -> dict[str, float]:
+    """What the last look found: drift (entries), compared (timelines), seen_at (unix seconds). Empty if there was none."""
+    return cache.get(LAST_LOOK) or {}
+
+
+def _everybody() -> Iterator[int]:
+    last = 0
+    while found := list(Account.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:READERS]):
+        yield from found
+        last = found[-1]
+
+
+def _sample(size: int) -> Iterable[int]:
+    return Account.objects.active().order_by("?").values_list("pk", flat=True)[:size]
+
+
+def _batches(reader_ids: Iterable[int]) -> Iterator[list[int]]:
+    """READERS at a time."""
+    readers = iter(reader_ids)
+    while some := list(islice(readers, READERS)):
+        yield some
+
+
+def _compare_all(reader_ids: Iterable[int], report: Report, show: Show, only: int | None = None) -> Report:
     done = 0
-    for readers in _batches(sample):
-        _compare(readers, report)
+    for readers in _batches(reader_ids):
+        _compare(readers, report, only)
         done += len(readers)
         show(done)
     return report
 
 
-def _batches(sample: int | None) -> Iterator[list[int]]:
-    """Accounts, READERS at a time."""
-    if sample is not None:
-        chosen = list(Account.objects.active().order_by("?").values_list("pk", flat=True)[:sample])
-        yield from (chosen[start : start + READERS] for start in range(0, len(chosen), READERS))
-        return
-    last = 0
-    while found := list(Account.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:READERS]):
-        yield found
-        last = found[-1]
-
-
-def _compare(readers: list[int], report: Report) -> None:
+def _compare(readers: list[int], report: Report, only: int | None) -> None:
     dumps = _read(readers)
     built = [dump for dump in dumps.values() if dump.state == "built"]
     absent = [reader for reader, dump in dumps.items() if dump.state == "absent"]
     report.timelines += len(built)
-    report.entries += sum(len(dump.entries) for dump in built)
-    report.absent += Account.objects.active().filter(pk__in=absent).count()
-    drift = _look(dumps)
+    report.entries += sum(only is None or member == str(only) for dump in built for member, _ in dump.entries)
+    report.absent += Account.objects.active().filter(pk__in=absent).values_list("pk", flat=True)
+    drift = _look(dumps, only)
     for _ in range(LOOKS - 1):
         if suspects := sorted({reader for reader, _ in drift.all()}):
-            drift = drift.also_in(_look(_read(suspects)))
-    report.missing += len(drift.missing)
-    report.ghosts += len(drift.ghosts)
-    report.misordered += len(drift.misordered)
+            drift = drift.also_in(_look(_read(suspects), only))
     report.in_flight += drift.in_flight
-    for kind in ("missing", "ghosts", "misordered"):
-        for reader, member in sorted(getattr(drift, kind))[: EXAMPLES - len(report.examples)]:
-            report.examples.append(f"{kind}: post {member} of reader {reader}")
+    for kind in KINDS:
+        entries = sorted(getattr(drift, kind))
+        setattr(report, kind, getattr(report, kind) + len(entries))
+        for reader, member in entries:
+            report.wrong.setdefault(reader, Counter())[kind] += 1
+            if len(report.examples) < EXAMPLES:
+                report.examples.append(f"{kind}: post {member} of reader {reader}")
 
 
 def _read(readers: list[int]) -> dict[int, Dump]:
     return dict(zip(readers, timelines.dump(readers), strict=True))
 
 
-def _look(dumps: dict[int, Dump]) -> Differences:
-    """Redis was read before; PostgreSQL is read now."""
+def _look(dumps: dict[int, Dump], only: int | None) -> Differences:
+    """Redis was read before; PostgreSQL is read now. `only`: nothing but this post counts."""
     seen = Differences()
     built = {reader: dump for reader, dump in dumps.items() if dump.state == "built"}
     wanted = _wanted(built)
     for reader, dump in built.items():
-        missing, surplus, misordered = _differences(dump, wanted.get(reader, set()))
+        found = _differences(dump, wanted.get(reader, set()))
+        missing, surplus, misordered = (one if only is None else one & {str(only)} for one in found)
         seen.missing.update((reader, member) for member in missing)
         seen.ghosts.update((reader, member) for member in surplus)
         seen.misordered.update((reader, member) for member in misordered)
@@ -185,7 +247,9 @@ def _judged(seen: Differences) -> Differences:
             EXISTS (SELECT 1 FROM feeds_delivery WHERE post_id = d.id AND state <> 'closed') OR EXISTS (
                 SELECT 1 FROM feeds_outbox
                 WHERE subject_id = d.reader AND done_at IS NULL AND attempts < %(attempts)s AND (
-                    task = 'rebuild_timeline' OR task = 'sync_pair' AND object_id = p.author_id)),
+                    task = 'rebuild_timeline' OR task = 'sync_pair' AND object_id = p.author_id)) OR EXISTS (
+                SELECT 1 FROM feeds_outbox
+                WHERE subject_id = p.author_id AND task = 'delete_account' AND done_at IS NULL AND attempts < %(attempts)s),
             p.deleted_at IS NULL AND p.home_mode = 'push'
             AND EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = d.reader)
         FROM unnest(%(readers)s::bigint[], %(posts)s::bigint[]) d (reader, id) LEFT JOIN feeds_post p ON p.id = d.id

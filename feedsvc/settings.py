@@ -248,6 +248,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {"task": "reconcile", "schedule": RECONCILE_EVERY, "options": {"expires": RECONCILE_EVERY}},
     "evict_inactive": {"task": "evict_inactive", "schedule": 3600, "options": {"expires": 3600}},
+    "verify_sample": {"task": "verify_sample", "schedule": 600, "options": {"expires": 600}},
     "prune": {"task": "prune", "schedule": 3600, "options": {"expires": 3600}},
 }
 

@@ -38,7 +38,7 @@ class AccountManager(BaseUserManager["Account"]):
 
     def active(self) -> models.QuerySet[Account]:
         """Those who read their home timeline in the last INACTIVE_DAYS: only they have one in Redis."""
-        return self.filter(last_active_at__gt=Now() - timedelta(days=settings.INACTIVE_DAYS))
+        return self.filter(is_active=True, last_active_at__gt=Now() - timedelta(days=settings.INACTIVE_DAYS))
 
 
 class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manager-missing]  # of the library's Application

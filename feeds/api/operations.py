@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from feeds import fanout, outbox, timelines
+from feeds import fanout, outbox, timelines, verify
 from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
 
@@ -99,7 +99,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 class Waiting(Collector):
-    """Gauges read from the rows. Without PostgreSQL there are none, but `feedsvc_postgresql_up` to say so."""
+    """Gauges read from the rows. Without PostgreSQL there are none, but `feedsvc_postgresql_up` to say so.
+
+    And what the last look at a few timelines found: its drift, how many it compared, and when.
+    """
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
@@ -109,6 +112,8 @@ class Waiting(Collector):
         yield GaugeMetricFamily("feedsvc_postgresql_up", "Whether PostgreSQL answered", value=bool(found))
         for name, value in found.items():
             yield GaugeMetricFamily(f"feedsvc_{name}", name.replace("_", " "), value=value)
+        for name, value in verify.last_look().items():
+            yield GaugeMetricFamily(f"feedsvc_timeline_{name}", f"{name.replace('_', ' ')}: verify_sample", value=value)
 
 
 @require_safe

@@ -7,6 +7,7 @@ username or a password must be like is for actions.py to say.
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.utils import html
 
 from feeds.entities import Entity, content, profile_url
+from feeds.explain import Explanation
 from feeds.posts import Page
 from followers.graph import Relationship
 from followers.models import Account, Application
@@ -265,6 +267,10 @@ def relationship(found: Relationship) -> dict[str, Any]:
 
 def delivery(report: dict[str, Any]) -> dict[str, Any]:
     return report | {"id": str(report["id"])}
+
+
+def explanation(found: Explanation, reader: Account, post_id: int) -> dict[str, Any]:
+    return {"status_id": str(post_id), "account_id": str(reader.pk), **asdict(found)}
 
 
 def application(app: Application) -> dict[str, Any]:

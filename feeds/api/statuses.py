@@ -6,10 +6,11 @@ from django.core.exceptions import PermissionDenied
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from feeds import actions, entities, fanout, posts
+from feeds import actions, entities, explain, fanout, posts
 from feeds.models import Post
+from followers.models import Account
 
-from . import serializers, throttling
+from . import pagination, serializers, throttling
 from .auth import AccountRequest, AnyRequest
 
 
@@ -54,3 +55,15 @@ class Delivery(APIView):
             posts.get_visible(request.user, post_id)
             raise PermissionDenied
         return Response(serializers.delivery(fanout.report(post_id)))
+
+
+class Explain(APIView):
+    """For staff, who see by it also what they may not read."""
+
+    scopes = {"GET": "read:statuses"}
+
+    def get(self, request: AccountRequest, post_id: int) -> Response:
+        if not request.user.is_staff:
+            raise PermissionDenied
+        reader = Account.objects.get(pk=pagination.number("account_id", request.query_params.get("account_id", "")))
+        return Response(serializers.explanation(explain.explain(reader, post_id), reader, post_id))

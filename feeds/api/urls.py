@@ -42,6 +42,7 @@ ROUTES: dict[str, Any] = {
     "api/v1/statuses": statuses.Publish.as_view(),
     "api/v1/statuses/<id:post_id>": statuses.Show.as_view(),
     "api/v1/statuses/<id:post_id>/delivery": statuses.Delivery.as_view(),
+    "api/v1/statuses/<id:post_id>/explain": statuses.Explain.as_view(),
     # Timelines
     "api/v1/timelines/home": timelines.Home.as_view(),
     "api/v1/timelines/public": timelines.Public.as_view(),

@@ -12,6 +12,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def post_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 1 << 63):
+        raise ArgumentTypeError(f"the id of a post is expected, a decimal number, not {text!r}")
+    return int(text)
+
+
 def rate(text: str) -> float:
     try:
         value = float(text)

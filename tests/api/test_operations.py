@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from limits.storage import RedisStorage
 from rest_framework.test import APIClient
 
+from feeds import verify
 from feeds.api import throttling
 from feeds.models import Heartbeat
 from tests.factories import AccountFactory, PostFactory, token
@@ -39,6 +40,16 @@ def test_metrics_show_requests_by_route_and_what_waits(api: Any) -> None:
     assert "feedsvc_outbox_unsent 4.0" in text
     assert "feedsvc_deliveries_open 1.0" in text
     assert "feedsvc_postgresql_up 1.0" in text
+
+
+def test_metrics_show_what_the_last_look_at_timelines_found(api: Any) -> None:
+    assert "feedsvc_timeline_drift" not in api().get("/metrics").content.decode()
+    AccountFactory()
+    verify.look()
+    text = api().get("/metrics").content.decode()
+    assert "feedsvc_timeline_drift 0.0" in text
+    assert "feedsvc_timeline_compared 1.0" in text
+    assert "feedsvc_timeline_seen_at 1." in text
 
 
 @pytest.fixture

@@ -205,3 +205,24 @@ def test_the_author_and_staff_watch_the_delivery(api: Any, drain: Any) -> None:
     assert api().get(url).status_code == 401
     hidden = PostFactory(author=author, visibility="direct")
     assert api(readers[0]).get(f"/api/v1/statuses/{hidden.pk}/delivery").status_code == 404
+
+
+def test_staff_alone_is_told_why_a_post_is_or_is_not_on_somebodys_home(api: Any, drain: Any) -> None:
+    author, [reader] = factories.star(1)
+    post = PostFactory(author=author, visibility="direct", text="not for staff")
+    drain()
+    url = f"/api/v1/statuses/{post.pk}/explain"
+    staff = api(AccountFactory(is_staff=True))
+    assert staff.get(url, {"account_id": str(reader.pk)}).json() == {
+        "status_id": str(post.pk),
+        "account_id": str(reader.pk),
+        "answer": "not_visible",
+        "since": None,
+        "detail": "The post is for others: for followers of its author, or for those whom it mentions.",
+    }
+    assert staff.get(url).status_code == 400
+    assert staff.get(url, {"account_id": "x"}).status_code == 400
+    assert staff.get(url, {"account_id": "1"}).status_code == 404
+    assert staff.get("/api/v1/statuses/32/explain", {"account_id": str(reader.pk)}).status_code == 404
+    for caller, code in ((api(author), 403), (api(reader), 403), (api(), 401)):
+        assert caller.get(url, {"account_id": str(reader.pk)}).status_code == code

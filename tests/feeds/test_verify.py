@@ -1,9 +1,12 @@
 """verify: what is wrong with a timeline is seen, and what is only on its way is not taken for it."""
 
-import pytest
+import time
 
-from feeds import actions, timelines, verify
-from feeds.models import Delivery, Outbox
+import pytest
+from django.db.models.functions import Now
+
+from feeds import actions, tasks, timelines, verify
+from feeds.models import Delivery, Outbox, Post
 from feeds.redis_client import client
 from followers.models import Account
 from tests.factories import AccountFactory, PostFactory, follow, ring, star
@@ -27,7 +30,7 @@ def drift() -> tuple[int, int, int]:
 
 def test_timelines_that_are_right_are_counted(read):
     report = verify.verify()
-    assert (report.timelines, report.entries, report.in_flight, report.absent) == (2, 3, 0, 0)
+    assert (report.timelines, report.entries, report.in_flight, report.absent) == (2, 3, 0, [])
     assert drift() == (0, 0, 0)
     assert report.right
 
@@ -151,7 +154,7 @@ def test_accounts_without_a_timeline_are_counted_and_are_no_drift(read):
     AccountFactory(away=True)
     timelines.evict([read[0].pk])
     report = verify.verify()
-    assert (report.timelines, report.active, report.absent) == (1, 2, 1)
+    assert (report.timelines, report.active, report.absent) == (1, 2, [read[0].pk])
     assert report.right
 
 
@@ -167,7 +170,7 @@ def test_a_timeline_of_another_reign_counts_as_absent(read):
     client().zremrangebyrank(key, -1, -1)
     client().zadd(key, {"c:000000000000": 0})
     report = verify.verify()
-    assert (report.timelines, report.absent) == (1, 1)
+    assert (report.timelines, report.absent) == (1, [reader.pk])
     assert drift() == (0, 0, 0)
 
 
@@ -185,3 +188,72 @@ def test_a_sample_is_of_active_accounts(read):
     report = verify.verify(sample=2)
     assert report.timelines == 2
     assert verify.verify(sample=100).timelines == Account.objects.active().count() == 2
+
+
+def test_a_reblog_that_got_lost_is_missing_and_a_cancelled_or_pulled_post_is_a_ghost(read, drain):
+    reader, posts = read
+    author = posts[0].author
+    reblog = actions.reblog(author=author, original=PostFactory())
+    actions.set_home_mode(account=author, mode="pull")
+    author.refresh_from_db()
+    pulled = PostFactory(author=author)
+    drain()
+    assert drift() == (0, 0, 0)
+    client().zrem(timelines.key(reader.pk), reblog.pk)
+    assert drift() == (1, 0, 0)
+    actions.cancel_delivery(post_id=posts[0].pk)
+    drain()
+    for post in (posts[0], pulled):
+        client().zadd(timelines.key(reader.pk), {str(post.pk): -post.pk})
+    assert drift() == (1, 2, 0)
+
+
+def test_a_mark_that_claims_too_much_hides_what_is_missing_and_one_too_high_what_is_stored(read, settings):
+    reader, posts = read
+    key = timelines.key(reader.pk)
+    mark = client().zrange(key, -1, -1)[0]
+    client().zrem(key, posts[0].pk)
+    client().zadd(key, {mark: -posts[0].pk})
+    assert drift() == (0, 0, 0)
+    client().zadd(key, {mark: -(posts[0].pk - 32)})
+    assert drift() == (1, 0, 0)
+    client().zadd(key, {mark: -posts[2].pk})
+    assert drift() == (0, 0, 2)
+
+
+@pytest.mark.parametrize("score", ["+inf", "-inf", 1e300, -1e300])
+def test_a_mark_that_no_coverage_can_have_stops_no_comparison(read, score):
+    key = timelines.key(read[0].pk)
+    client().zadd(key, {client().zrange(key, -1, -1)[0]: score})
+    assert verify.verify().timelines == 2
+
+
+def test_readers_alone_and_a_post_alone_are_compared(read, drain):
+    reader, posts = read
+    other = AccountFactory()
+    follow(AccountFactory(away=True), posts[0].author)
+    client().zrem(timelines.key(reader.pk), posts[1].pk)
+    found = verify.verify_readers([reader.pk, other.pk])
+    assert (found.timelines, found.entries, found.missing, found.active) == (2, 2, 1, 2)
+    assert found.wrong == {reader.pk: {"missing": 1}}
+    assert verify.verify_readers([other.pk]).right
+    lost, kept = verify.verify_post(posts[1].pk), verify.verify_post(posts[0].pk)
+    assert (lost.timelines, lost.entries, lost.missing, lost.right) == (1, 0, 1, False)
+    assert (kept.timelines, kept.entries, kept.missing, kept.right) == (1, 1, 0, True)
+
+
+def test_posts_of_an_account_that_is_being_deleted_are_in_flight(read):
+    actions.delete_account(account=read[1][0].author)
+    Post.objects.update(deleted_at=Now())
+    report = verify.verify()
+    assert (report.ghosts, report.in_flight) == (0, 3)
+
+
+def test_the_last_look_is_kept(read):
+    assert verify.last_look() == {}
+    reader, posts = read
+    client().zrem(timelines.key(reader.pk), posts[1].pk)
+    tasks.verify_sample()
+    found = verify.last_look()
+    assert (found["drift"], found["compared"]) == (1, 2)
+    assert abs(found["seen_at"] - time.time()) < 10
