@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.cache import cache
+from django.utils import timezone
 
 from followers.models import Account
 
 from . import text
 from .database import rows
-from .models import Bookmark, Favourite, Mention, Post, PostTag
+from .models import Bookmark, Favourite, Mention, Post, PostTag, Tag, TagDay, TagFollow
+
+TAG_DAYS = 7
 
 Entity = dict[str, Any]
 """A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and, if somebody
@@ -78,6 +82,30 @@ def accounts(account_ids: list[int]) -> list[Entity]:
     """Accounts as the database has them now, in the order given; those unknown or deleted are left out."""
     found = {account.pk: account for account in Account.objects.filter(pk__in=account_ids, is_active=True)}
     return [_account_facts(found[account_id]) for account_id in account_ids if account_id in found]
+
+
+def tags(found: list[Tag], viewer: Account | None) -> list[Entity]:
+    """Tags with how often they were used on each of the last TAG_DAYS days (today first; `day` is its midnight in unix
+    seconds), and whether the viewer follows them."""
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [midnight - timedelta(days=ago) for ago in range(TAG_DAYS)]
+    counted = {(one.tag_id, one.day): one for one in TagDay.objects.filter(tag__in=found, day__gte=days[-1].date())}
+    following = set(TagFollow.objects.filter(account=viewer, tag__in=found).values_list("tag_id", flat=True))
+
+    def history(tag: Tag) -> list[Entity]:
+        known = [(day, counted.get((tag.pk, day.date()))) for day in days]
+        return [
+            {
+                "day": int(day.timestamp()),
+                "uses": count.uses if count else 0,
+                "accounts": count.accounts if count else 0,
+            }
+            for day, count in known
+        ]
+
+    return [
+        {"id": tag.pk, "name": tag.name, "history": history(tag), "following": tag.pk in following} for tag in found
+    ]
 
 
 def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
@@ -213,6 +241,17 @@ def content(written: str, usernames: Iterable[str] = ()) -> str:
 
 def profile_url(username: str) -> str:
     return f"{settings.BASE_URL}/@{username}"
+
+
+def tag_url(name: str) -> str:
+    return f"{settings.BASE_URL}/tags/{name}"
+
+
+def local_name(acct: str) -> str:
+    """`name`, `@name` or `name@this.host` as the name in lower case; "" where the host is another one."""
+    name, at, host = acct.strip().lower().removeprefix("@").partition("@")
+    here = urlsplit(settings.BASE_URL)
+    return name if not at or host in (here.netloc.lower(), here.hostname) else ""
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from followers.models import Account, Follow
 
 from .database import changed, rows
+from .entities import iso
 from .models import HIDDEN, VISIBLE, Favourite, Marker, Notification
 from .posts import Cursor
 
@@ -155,5 +156,5 @@ def _readable(account: Account, *, where: str, order: str, limit: int, **values:
         **values,
     )
     return [
-        Told(id_, type_, created_at.isoformat(), sender, post_id) for id_, type_, created_at, sender, post_id in found
+        Told(id_, type_, str(iso(created_at)), sender, post_id) for id_, type_, created_at, sender, post_id in found
     ]

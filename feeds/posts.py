@@ -64,6 +64,12 @@ def get_visible(viewer: Account | None, post_id: int) -> Post:
     return Post.objects.visible_to(viewer).get(pk=post_id)
 
 
+def several(viewer: Account | None, post_ids: list[int]) -> list[Entity]:
+    """Those of the posts that the viewer may see, in the order given, each once."""
+    seen = set(Post.objects.visible_to(viewer).filter(pk__in=post_ids).values_list("pk", flat=True))
+    return hydrate(refs([post_id for post_id in dict.fromkeys(post_ids) if post_id in seen]), viewer)
+
+
 def author_timeline(
     viewer: Account | None,
     author_id: int,

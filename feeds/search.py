@@ -15,6 +15,7 @@ from django.contrib.postgres.search import SearchQuery
 from followers.models import Account
 
 from .database import changed, rows
+from .entities import local_name
 from .models import Post, PostTag, SearchEntry, Tag
 
 WORDS = re.compile(r"\w+")
@@ -92,7 +93,7 @@ def posts(viewer: Account | None, query: str, *, limit: int, offset: int = 0) ->
 
 def accounts(viewer: Account | None, query: str, *, limit: int, offset: int = 0, following: bool = False) -> list[int]:
     """Ids of the accounts whose username begins so, the shortest first; then of those whose display name does."""
-    name = query.strip().removeprefix("@").lower()
+    name = local_name(query)
     if not name:
         return []
     found = rows(

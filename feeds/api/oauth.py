@@ -30,7 +30,7 @@ from rest_framework.views import APIView
 
 from followers.models import Application
 
-from . import serializers
+from . import forms, serializers
 from .auth import SCOPES, AccountRequest, checksum, covers
 
 SENTENCES = {
@@ -45,7 +45,7 @@ class Apps(APIView):
     permission_classes = ()
 
     def post(self, request: Request) -> Response:
-        form = serializers.ApplicationForm(data=request.data)
+        form = forms.ApplicationForm(data=request.data)
         form.is_valid(raise_exception=True)
         secret = generate_client_secret()  # what is saved is its hash
         app = Application.objects.create(
@@ -125,7 +125,7 @@ def _token_endpoint() -> TokenEndpoint:
 
 
 def _params(request: Request) -> dict[str, str]:
-    form = serializers.OAuthForm(data=request.data)
+    form = forms.OAuthForm(data=request.data)
     if not form.is_valid():
         raise InvalidRequestError("The parameters must be text")
     return {name: value for name, value in form.validated_data.items() if value}

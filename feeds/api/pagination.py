@@ -11,18 +11,33 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from feeds.posts import Cursor
+from followers import graph
 
 BOUNDS = ("max_id", "since_id", "min_id")
+OFFSET_MOST = 1 << 31  # nothing has so many results
 
 
 def cursor(request: Request, *, limit: int = 20, cap: int = 40) -> Cursor:
     """A limit above the cap is the cap. What is left blank counts as not given."""
     query = request.query_params
-    asked = query.get("limit") or str(limit)
+    bounds = {name: number(name, query[name]) for name in BOUNDS if query.get(name)}
+    return Cursor(limit=count(request, limit=limit, cap=cap), **bounds)
+
+
+def row_cursor(request: Request, *, limit: int = 20, cap: int = 40) -> graph.Cursor:
+    """The same for pages whose bounds are no posts: ids of follows, blocks, marks."""
+    return graph.Cursor(**vars(cursor(request, limit=limit, cap=cap)))
+
+
+def count(request: Request, *, limit: int, cap: int) -> int:
+    asked = request.query_params.get("limit") or str(limit)
     if not re.fullmatch("0*[1-9][0-9]*", asked):
         raise ParseError("limit must be a whole number, at least 1")
-    bounds = {name: number(name, query[name]) for name in BOUNDS if query.get(name)}
-    return Cursor(limit=min(int(asked), cap) if len(asked) < 20 else cap, **bounds)
+    return min(int(asked), cap) if len(asked) < 20 else cap
+
+
+def offset(request: Request) -> int:
+    return min(number("offset", request.query_params.get("offset") or "0"), OFFSET_MOST)
 
 
 def number(name: str, text: str) -> int:

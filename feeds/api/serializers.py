@@ -1,156 +1,26 @@
-"""What goes in and out as JSON, and the only place that says "status": forms check the input, functions shape entities.
-
-A form refuses whatever no row could hold: wrong types, NUL, lone surrogates, text beyond its column. What a text, a
-username or a password must be like is for actions.py to say.
-"""
+"""What goes out as JSON, and the only place that says "status": functions shape entities."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from oauth2_provider.models import AccessToken
-from rest_framework import serializers
-from rest_framework.exceptions import NotFound, ValidationError
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils import html
 
-from feeds.entities import Entity, content, profile_url
+from feeds import entities
+from feeds.entities import Entity, content, iso, profile_url, tag_url
 from feeds.explain import Explanation
+from feeds.models import Marker
+from feeds.notifications import Told
 from feeds.posts import Page
-from followers.graph import Relationship
-from followers.models import Account, Application
+from followers import graph
+from followers.models import Account, Application, List
 
 from . import pagination
-from .auth import SCOPES, AccountRequest, AnyRequest
-
-OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
-FORBIDDEN_SCHEMES = ("", "javascript", "data", "vbscript")
-
-
-# Input
-
-
-class Words(serializers.ListField):
-    """Words as a JSON list, as `x[]=a&x[]=b`, or in one string with spaces or line ends between them."""
-
-    child = serializers.CharField(max_length=2000)
-
-    def get_value(self, dictionary: Any) -> Any:
-        if html.is_html_input(dictionary) and (values := dictionary.getlist(f"{self.field_name}[]")):
-            return values
-        return super().get_value(dictionary)
-
-    def to_internal_value(self, data: Any) -> list[str]:
-        texts = super().to_internal_value([data] if isinstance(data, str) else data)
-        return [word for text in texts for word in text.split()]
-
-
-class ApplicationForm(serializers.Serializer):
-    client_name = serializers.CharField(max_length=255, source="name")
-    redirect_uris = Words(max_length=20)
-    scopes = Words(default=["read"])
-    website = serializers.URLField(max_length=500, default="", allow_blank=True, allow_null=True)
-
-    def validate_redirect_uris(self, uris: list[str]) -> str:
-        if not uris:
-            raise ValidationError("can't be blank", "blank")
-        if not all(uri == OUT_OF_BAND or _may_redirect(uri) for uri in uris):
-            raise ValidationError("must be absolute URIs, of a scheme that does not run code")
-        return " ".join(uris)
-
-    def validate_scopes(self, scopes: list[str]) -> str:
-        if not SCOPES.issuperset(scopes):
-            raise ValidationError("doesn't match what this server knows")
-        return " ".join(dict.fromkeys(scopes)) or "read"
-
-    def validate_website(self, website: str | None) -> str:
-        return website or ""
-
-
-def _may_redirect(uri: str) -> bool:
-    try:
-        return urlsplit(uri).scheme not in FORBIDDEN_SCHEMES
-    except ValueError:
-        return False
-
-
-class OAuthForm(serializers.Serializer):
-    """Which of these a grant needs is for oauthlib to say."""
-
-    grant_type = serializers.CharField(required=False, allow_blank=True)
-    client_id = serializers.CharField(required=False, allow_blank=True)
-    client_secret = serializers.CharField(required=False, allow_blank=True)
-    username = serializers.CharField(required=False, allow_blank=True)
-    password = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
-    scope = serializers.CharField(required=False, allow_blank=True)
-    token = serializers.CharField(required=False, allow_blank=True)
-
-
-class RegistrationForm(serializers.Serializer):
-    username = serializers.CharField()
-    email = serializers.EmailField(error_messages={"invalid": "is not a valid e-mail address"})
-    password = serializers.CharField(trim_whitespace=False)
-    agreement = serializers.BooleanField(default=False)
-
-    def validate_agreement(self, agreed: bool) -> bool:
-        if not agreed:
-            raise ValidationError("must be accepted", "accepted")
-        return agreed
-
-    def account(self) -> dict[str, str]:
-        return {name: value for name, value in self.validated_data.items() if name != "agreement"}
-
-
-class StatusForm(serializers.Serializer):
-    status = serializers.CharField(source="text")
-    visibility = serializers.CharField(default="public")
-    in_reply_to_id = serializers.CharField(default=None, allow_null=True, allow_blank=True)
-    spoiler_text = serializers.CharField(default="", allow_null=True, allow_blank=True)
-    sensitive = serializers.BooleanField(default=False)
-    language = serializers.RegexField(
-        r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,6})?\Z", default=None, allow_null=True, allow_blank=True
-    )
-
-    NOT_BUILT = {"poll": "Polls", "scheduled_at": "Scheduled statuses", "media_ids": "Media"}
-
-    def validate_in_reply_to_id(self, text: str | None) -> int | None:
-        if not text:
-            return None
-        if not re.fullmatch("[0-9]{1,19}", text) or int(text) >= 1 << 63:
-            raise NotFound("Record not found")
-        return int(text)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        for name, value in self.initial_data.items():
-            if value and (what := self.NOT_BUILT.get(name.split("[")[0])):
-                raise ValidationError(f"{what} are not supported here")
-        spoiler = attrs["spoiler_text"] or ""
-        return attrs | {
-            "spoiler_text": spoiler,
-            "sensitive": attrs["sensitive"] or bool(spoiler),  # what has a warning is hidden behind it
-            "language": attrs["language"] or None,
-        }
-
-
-def flag(request: Request, name: str) -> bool:
-    """A parameter of the URL that is on or off."""
-    return request.query_params.get(name, "").lower() in ("true", "1", "on")
-
-
-def idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    try:
-        return serializers.CharField(max_length=255).run_validation(key) if key else None
-    except ValidationError as error:
-        raise ValidationError({"Idempotency-Key": error.detail}) from None
-
-
-# Output
+from .auth import AccountRequest, AnyRequest
 
 
 def status_page(request: AnyRequest | AccountRequest, page: Page) -> Response:
@@ -161,6 +31,16 @@ def status_page(request: AnyRequest | AccountRequest, page: Page) -> Response:
         next_max_id=page.next_max_id,
         prev_min_id=page.prev_min_id,
         status=200 if page.built else 206,
+    )
+
+
+def account_page(request: AnyRequest | AccountRequest, page: graph.Page) -> Response:
+    """Its cursors are ids of follows, blocks, marks: newest first is by when that was done."""
+    return pagination.response(
+        request,
+        [account(facts) for facts in entities.accounts(page.account_ids)],
+        next_max_id=page.next_max_id,
+        prev_min_id=page.prev_min_id,
     )
 
 
@@ -180,22 +60,51 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "language": entity["language"],
         "in_reply_to_id": _id(entity["in_reply_to_id"]),
         "in_reply_to_account_id": _id(entity["in_reply_to_account_id"]),
-        "reblog": None,
+        "reblog": status(entity["reblog"], viewer) if entity["reblog"] else None,
         "media_attachments": [],
         "mentions": [mention(one) for one in entity["mentions"]],
-        "tags": [],
+        "tags": [{"name": name, "url": tag_url(name)} for name in entity["tags"]],
         "emojis": [],
         "card": None,
         "poll": None,
         "application": None,
         "replies_count": entity["replies_count"],
-        "reblogs_count": 0,
-        "favourites_count": 0,
+        "reblogs_count": entity["reblogs_count"],
+        "favourites_count": entity["favourites_count"],
         "filtered": [],
     }
     if viewer is not None:
-        shaped |= dict.fromkeys(("favourited", "reblogged", "muted", "bookmarked", "pinned"), False)
+        marked = entity["reblog"] or entity  # a reblog is marked as its original is
+        shaped |= {name: marked.get(name, False) for name in ("favourited", "reblogged", "bookmarked")}
+        shaped |= {"muted": False, "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk}
     return shaped
+
+
+def edit(said: dict[str, Any], entity: Entity) -> dict[str, Any]:
+    """What a post said once. Who wrote it, and whom it mentions, are those of now."""
+    return {
+        "content": content(said["text"], [one["username"] for one in entity["mentions"]]),
+        "spoiler_text": said["spoiler_text"],
+        "sensitive": said["sensitive"],
+        "created_at": said["created_at"],
+        "account": account(entity["account"]),
+        "poll": None,
+        "media_attachments": [],
+        "emojis": [],
+    }
+
+
+def source(entity: Entity) -> dict[str, Any]:
+    return {"id": str(entity["id"]), "text": entity["text"], "spoiler_text": entity["spoiler_text"]}
+
+
+def tag(entity: Entity, viewer: Account | None) -> dict[str, Any]:
+    history = [
+        {"day": str(day["day"]), "uses": str(day["uses"]), "accounts": str(day["accounts"])}
+        for day in entity["history"]
+    ]
+    shaped = {"id": str(entity["id"]), "name": entity["name"], "url": tag_url(entity["name"]), "history": history}
+    return shaped | ({"following": entity["following"]} if viewer else {})
 
 
 def mention(entity: Entity) -> dict[str, Any]:
@@ -245,23 +154,48 @@ def credential_account(entity: Entity) -> dict[str, Any]:
     return account(entity) | {"source": source}
 
 
-def relationship(found: Relationship) -> dict[str, Any]:
+def relationship(found: graph.Relationship) -> dict[str, Any]:
     return {
         "id": str(found.account_id),
         "following": found.following,
-        "showing_reblogs": found.following,
+        "showing_reblogs": found.showing_reblogs,
         "notifying": False,
         "languages": None,
         "followed_by": found.followed_by,
-        "blocking": False,
-        "blocked_by": False,
-        "muting": False,
-        "muting_notifications": False,
+        "blocking": found.blocking,
+        "blocked_by": found.blocked_by,
+        "muting": found.muting,
+        "muting_notifications": found.muting_notifications,
         "requested": False,
         "requested_by": False,
         "domain_blocking": False,
         "endorsed": False,
         "note": "",
+    }
+
+
+def list_of_accounts(found: List) -> dict[str, Any]:
+    return {
+        "id": str(found.pk),
+        "title": found.title,
+        "replies_policy": found.replies_policy,
+        "exclusive": found.exclusive,
+    }
+
+
+def notification(told: Told, sender: Entity, post: Entity | None, viewer: Account) -> dict[str, Any]:
+    shaped = {"id": str(told.id), "type": told.type, "created_at": told.created_at, "account": account(sender)}
+    return shaped | ({"status": status(post, viewer)} if post else {})
+
+
+def markers(found: Iterable[Marker]) -> dict[str, Any]:
+    return {
+        one.timeline: {
+            "last_read_id": str(one.last_read_id),
+            "version": one.version,
+            "updated_at": iso(one.updated_at),
+        }
+        for one in found
     }
 
 

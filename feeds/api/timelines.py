@@ -1,4 +1,4 @@
-"""/api/v1/timelines: the reader's home, and what everybody wrote for everybody."""
+"""/api/v1/timelines: the reader's home and lists, what everybody wrote for everybody, and what bears a tag."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from rest_framework.views import APIView
 
 from feeds import actions, home, posts
 
-from . import pagination, serializers
+from . import forms, pagination, serializers
 from .auth import AccountRequest, AnyRequest
-from .serializers import flag
+from .forms import flag
 
 
 class Home(APIView):
@@ -30,3 +30,29 @@ class Public(APIView):
         if flag(request, "remote") or flag(request, "only_media"):
             return Response([])  # every post is local, and none has media yet
         return serializers.status_page(request, posts.public_timeline(request.user, cursor))
+
+
+class Tag(APIView):
+    scopes = {"GET": "read:statuses"}
+    anonymous = ("GET",)
+
+    def get(self, request: AnyRequest, name: str) -> Response:
+        cursor = pagination.cursor(request)
+        if flag(request, "remote") or flag(request, "only_media"):
+            return Response([])
+        page = posts.tag_timeline(
+            request.user,
+            name,
+            cursor,
+            any_of=forms.several(request, "any"),
+            all_of=forms.several(request, "all"),
+            none_of=forms.several(request, "none"),
+        )
+        return serializers.status_page(request, page)
+
+
+class List(APIView):
+    scopes = {"GET": "read:lists"}
+
+    def get(self, request: AccountRequest, list_id: int) -> Response:
+        return serializers.status_page(request, posts.list_timeline(request.user, list_id, pagination.cursor(request)))

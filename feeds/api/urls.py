@@ -5,7 +5,20 @@ from typing import Any
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
-from . import accounts, oauth, operations, statuses, timelines
+from . import (
+    accounts,
+    lists,
+    markers,
+    marks,
+    notifications,
+    oauth,
+    operations,
+    relationships,
+    search,
+    statuses,
+    tags,
+    timelines,
+)
 
 
 class IdConverter(IntConverter):
@@ -30,22 +43,66 @@ ROUTES: dict[str, Any] = {
     # Accounts
     "api/v1/accounts": accounts.Register.as_view(),
     "api/v1/accounts/verify_credentials": accounts.VerifyCredentials.as_view(),
+    "api/v1/accounts/update_credentials": accounts.UpdateCredentials.as_view(),
     "api/v1/accounts/lookup": accounts.Lookup.as_view(),
-    "api/v1/accounts/relationships": accounts.Relationships.as_view(),
+    "api/v1/accounts/search": accounts.Search.as_view(),
     "api/v1/accounts/<id:account_id>": accounts.Show.as_view(),
     "api/v1/accounts/<id:account_id>/statuses": accounts.Statuses.as_view(),
     "api/v1/accounts/<id:account_id>/followers": accounts.Followers.as_view(),
     "api/v1/accounts/<id:account_id>/following": accounts.Following.as_view(),
-    "api/v1/accounts/<id:account_id>/follow": accounts.Follow.as_view(),
-    "api/v1/accounts/<id:account_id>/unfollow": accounts.Unfollow.as_view(),
+    "api/v1/accounts/<id:account_id>/lists": accounts.Lists.as_view(),
+    # Relationships
+    "api/v1/accounts/relationships": relationships.Relationships.as_view(),
+    "api/v1/accounts/<id:account_id>/follow": relationships.Follow.as_view(),
+    "api/v1/accounts/<id:account_id>/unfollow": relationships.Unfollow.as_view(),
+    "api/v1/accounts/<id:account_id>/block": relationships.Block.as_view(),
+    "api/v1/accounts/<id:account_id>/unblock": relationships.Unblock.as_view(),
+    "api/v1/accounts/<id:account_id>/mute": relationships.Mute.as_view(),
+    "api/v1/accounts/<id:account_id>/unmute": relationships.Unmute.as_view(),
+    "api/v1/blocks": relationships.Blocks.as_view(),
+    "api/v1/mutes": relationships.Mutes.as_view(),
     # Statuses
-    "api/v1/statuses": statuses.Publish.as_view(),
+    "api/v1/statuses": statuses.Statuses.as_view(),
     "api/v1/statuses/<id:post_id>": statuses.Show.as_view(),
+    "api/v1/statuses/<id:post_id>/source": statuses.Source.as_view(),
+    "api/v1/statuses/<id:post_id>/history": statuses.History.as_view(),
+    "api/v1/statuses/<id:post_id>/context": statuses.Context.as_view(),
+    "api/v1/statuses/<id:post_id>/reblogged_by": statuses.RebloggedBy.as_view(),
+    "api/v1/statuses/<id:post_id>/favourited_by": statuses.FavouritedBy.as_view(),
     "api/v1/statuses/<id:post_id>/delivery": statuses.Delivery.as_view(),
     "api/v1/statuses/<id:post_id>/explain": statuses.Explain.as_view(),
-    # Timelines
+    "api/v1/statuses/<id:post_id>/delivery/cancel": statuses.CancelDelivery.as_view(),
+    # Marks
+    "api/v1/statuses/<id:post_id>/favourite": marks.Favourite.as_view(),
+    "api/v1/statuses/<id:post_id>/unfavourite": marks.Unfavourite.as_view(),
+    "api/v1/statuses/<id:post_id>/bookmark": marks.Bookmark.as_view(),
+    "api/v1/statuses/<id:post_id>/unbookmark": marks.Unbookmark.as_view(),
+    "api/v1/statuses/<id:post_id>/pin": marks.Pin.as_view(),
+    "api/v1/statuses/<id:post_id>/unpin": marks.Unpin.as_view(),
+    "api/v1/statuses/<id:post_id>/reblog": marks.Reblog.as_view(),
+    "api/v1/statuses/<id:post_id>/unreblog": marks.Unreblog.as_view(),
+    "api/v1/favourites": marks.Favourites.as_view(),
+    "api/v1/bookmarks": marks.Bookmarks.as_view(),
+    # Timelines, lists, tags
     "api/v1/timelines/home": timelines.Home.as_view(),
     "api/v1/timelines/public": timelines.Public.as_view(),
+    "api/v1/timelines/tag/<str:name>": timelines.Tag.as_view(),
+    "api/v1/timelines/list/<id:list_id>": timelines.List.as_view(),
+    "api/v1/lists": lists.Lists.as_view(),
+    "api/v1/lists/<id:list_id>": lists.Show.as_view(),
+    "api/v1/lists/<id:list_id>/accounts": lists.Accounts.as_view(),
+    "api/v1/tags/<str:name>": tags.Show.as_view(),
+    "api/v1/tags/<str:name>/follow": tags.Follow.as_view(),
+    "api/v1/tags/<str:name>/unfollow": tags.Unfollow.as_view(),
+    "api/v1/followed_tags": tags.Followed.as_view(),
+    # Search, notifications, markers
+    "api/v2/search": search.Search.as_view(),
+    "api/v1/notifications": notifications.Notifications.as_view(),
+    "api/v1/notifications/unread_count": notifications.UnreadCount.as_view(),
+    "api/v1/notifications/clear": notifications.Clear.as_view(),
+    "api/v1/notifications/<id:notification_id>": notifications.Show.as_view(),
+    "api/v1/notifications/<id:notification_id>/dismiss": notifications.Dismiss.as_view(),
+    "api/v1/markers": markers.Markers.as_view(),
     # Operations
     "healthz": operations.healthz,
     "metrics": operations.metrics,

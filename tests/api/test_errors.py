@@ -72,7 +72,7 @@ def test_what_is_not_there_is_not_found(api: Any, path: str) -> None:
 
 
 def test_a_wrong_method_is_refused(api: Any) -> None:
-    answer = api(AccountFactory()).put("/api/v1/statuses/1")
+    answer = api(AccountFactory()).patch("/api/v1/statuses/1")
     assert answer.status_code == 405
     assert one_sentence(answer)
 

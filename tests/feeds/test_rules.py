@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def shown(drain: Callable[[], None]) -> Callable[[Account], list[int]]:
-    """What the reader's first page shows after all work is done: the same from Redis and from PostgreSQL, whatever the cursor."""
+    """What the reader's home shows after all work is done: the same from Redis and from PostgreSQL, whatever the cursor."""
 
     def pages(reader: Account, limit: int) -> list[int]:
         found, max_id = list[int](), None

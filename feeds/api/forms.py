@@ -1,0 +1,220 @@
+"""What comes in, checked: bodies by forms, parameters of the URL by the functions at the end.
+
+A form refuses whatever no row could hold: wrong types, NUL, lone surrogates, text beyond its column. What a text, a
+username or a password must be like is for actions to say.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound, ParseError, ValidationError
+from rest_framework.fields import empty
+from rest_framework.request import Request
+from rest_framework.utils import html
+
+from .auth import SCOPES
+
+OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
+FORBIDDEN_SCHEMES = ("", "javascript", "data", "vbscript")
+QUERY_MAX = 500  # characters
+
+
+class Several(serializers.ListField):
+    """A JSON list, or `x[]=a&x[]=b`."""
+
+    def get_value(self, dictionary: Any) -> Any:
+        if html.is_html_input(dictionary) and (values := dictionary.getlist(f"{self.field_name}[]")):
+            return values
+        return super().get_value(dictionary)
+
+
+class Words(Several):
+    """Words as a list, or in one string with spaces or line ends between them."""
+
+    child = serializers.CharField(max_length=2000)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        texts = super().to_internal_value([data] if isinstance(data, str) else data)
+        return [word for text in texts for word in text.split()]
+
+
+class Id(serializers.CharField):
+    """What is no decimal number below 2^63 names nothing: not found. A blank one is None."""
+
+    def run_validation(self, data: Any = empty) -> int | None:
+        text = super().run_validation(data)
+        if not text:
+            return None
+        if not re.fullmatch("[0-9]{1,19}", text) or int(text) >= 1 << 63:
+            raise NotFound("Record not found")
+        return int(text)
+
+
+def checked(form: type[serializers.Serializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
+    """What the request's body says, by the form's names. `partial`: without what it does not say."""
+    filled = form(data=request.data, partial=partial)
+    filled.is_valid(raise_exception=True)
+    return filled.validated_data
+
+
+class ApplicationForm(serializers.Serializer):
+    client_name = serializers.CharField(max_length=255, source="name")
+    redirect_uris = Words(max_length=20)
+    scopes = Words(default=["read"])
+    website = serializers.URLField(max_length=500, default="", allow_blank=True, allow_null=True)
+
+    def validate_redirect_uris(self, uris: list[str]) -> str:
+        if not uris:
+            raise ValidationError("can't be blank", "blank")
+        if not all(uri == OUT_OF_BAND or _may_redirect(uri) for uri in uris):
+            raise ValidationError("must be absolute URIs, of a scheme that does not run code")
+        return " ".join(uris)
+
+    def validate_scopes(self, scopes: list[str]) -> str:
+        if not SCOPES.issuperset(scopes):
+            raise ValidationError("doesn't match what this server knows")
+        return " ".join(dict.fromkeys(scopes)) or "read"
+
+    def validate_website(self, website: str | None) -> str:
+        return website or ""
+
+
+def _may_redirect(uri: str) -> bool:
+    try:
+        return urlsplit(uri).scheme not in FORBIDDEN_SCHEMES
+    except ValueError:
+        return False
+
+
+class OAuthForm(serializers.Serializer):
+    """Which of these a grant needs is for oauthlib to say."""
+
+    grant_type = serializers.CharField(required=False, allow_blank=True)
+    client_id = serializers.CharField(required=False, allow_blank=True)
+    client_secret = serializers.CharField(required=False, allow_blank=True)
+    username = serializers.CharField(required=False, allow_blank=True)
+    password = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
+    scope = serializers.CharField(required=False, allow_blank=True)
+    token = serializers.CharField(required=False, allow_blank=True)
+
+
+class RegistrationForm(serializers.Serializer):
+    username = serializers.CharField()
+    email = serializers.EmailField(error_messages={"invalid": "is not a valid e-mail address"})
+    password = serializers.CharField(trim_whitespace=False)
+    agreement = serializers.BooleanField(default=False)
+
+    def validate_agreement(self, agreed: bool) -> bool:
+        if not agreed:
+            raise ValidationError("must be accepted", "accepted")
+        return agreed
+
+    def account(self) -> dict[str, str]:
+        return {name: value for name, value in self.validated_data.items() if name != "agreement"}
+
+
+class ProfileForm(serializers.Serializer):
+    display_name = serializers.CharField(required=False, allow_blank=True)
+    note = serializers.CharField(required=False, allow_blank=True)
+
+
+class FollowForm(serializers.Serializer):
+    reblogs = serializers.BooleanField(default=None, allow_null=True)
+
+
+class MuteForm(serializers.Serializer):
+    notifications = serializers.BooleanField(default=True)
+    duration = serializers.IntegerField(
+        source="seconds", min_value=0, max_value=(1 << 31) - 1, default=None, allow_null=True
+    )
+
+
+class EditForm(serializers.Serializer):
+    status = serializers.CharField(source="text")
+    spoiler_text = serializers.CharField(default="", allow_null=True, allow_blank=True)
+    sensitive = serializers.BooleanField(default=False)
+    language = serializers.RegexField(
+        r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,6})?\Z", default=None, allow_null=True, allow_blank=True
+    )
+
+    NOT_BUILT = {"poll": "Polls", "scheduled_at": "Scheduled statuses", "media_ids": "Media"}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name, value in self.initial_data.items():
+            if value and (what := self.NOT_BUILT.get(name.split("[")[0])):
+                raise ValidationError(f"{what} are not supported here")
+        spoiler = attrs["spoiler_text"] or ""
+        return attrs | {
+            "spoiler_text": spoiler,
+            "sensitive": attrs["sensitive"] or bool(spoiler),  # what has a warning is hidden behind it
+            "language": attrs["language"] or None,
+        }
+
+
+class StatusForm(EditForm):
+    visibility = serializers.CharField(default="public")
+    in_reply_to_id = Id(default=None, allow_null=True, allow_blank=True)
+
+
+class ReblogForm(serializers.Serializer):
+    visibility = serializers.CharField(default=None, allow_null=True)
+
+
+class ListForm(serializers.Serializer):
+    title = serializers.CharField()
+    replies_policy = serializers.CharField(default="list")
+    exclusive = serializers.BooleanField(default=False)
+
+
+class AccountIdsForm(serializers.Serializer):
+    account_ids = Several(child=Id(), allow_empty=False)
+
+
+class MarkerForm(serializers.Serializer):
+    """`home[last_read_id]=1` in a form, an object in JSON."""
+
+    last_read_id = serializers.IntegerField(min_value=0, max_value=(1 << 63) - 1)
+
+    def get_value(self, dictionary: Any) -> Any:
+        if not html.is_html_input(dictionary):
+            return super().get_value(dictionary)
+        name = f"{self.field_name}[last_read_id]"
+        return {"last_read_id": dictionary[name]} if name in dictionary else empty
+
+
+class MarkersForm(serializers.Serializer):
+    home = MarkerForm(required=False)
+    notifications = MarkerForm(required=False)
+
+
+# Parameters
+
+
+def several(request: Request, name: str) -> list[str]:
+    """All of `name[]=a&name[]=b` in the URL; the brackets may be missing."""
+    return request.query_params.getlist(f"{name}[]") + request.query_params.getlist(name)
+
+
+def query(request: Request) -> str:
+    """What is searched for. An index holds no longer words."""
+    asked = request.query_params.get("q", "").strip()
+    if not asked or len(asked) > QUERY_MAX:
+        raise ParseError(f"q must be what to search for, in {QUERY_MAX} characters at most")
+    return asked
+
+
+def flag(request: Request, name: str) -> bool:
+    """A parameter of the URL that is on or off."""
+    return request.query_params.get(name, "").lower() in ("true", "1", "on")
+
+
+def idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    try:
+        return serializers.CharField(max_length=255).run_validation(key) if key else None
+    except ValidationError as error:
+        raise ValidationError({"Idempotency-Key": error.detail}) from None

@@ -1,0 +1,111 @@
+"""What the caller does to a post without writing one: favourite, bookmark, pin, reblog; and what was so marked.
+
+A reblog is marked by marking its original.
+"""
+
+from __future__ import annotations
+
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from feeds import actions, posts
+from feeds.models import Post
+
+from . import forms, pagination, serializers, throttling
+from .auth import AccountRequest
+from .statuses import answer
+
+
+class Favourite(APIView):
+    scopes = {"POST": "write:favourites"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        post = _original(request, post_id)
+        actions.favourite(account=request.user, post=post)
+        return answer(request, post)
+
+
+class Unfavourite(APIView):
+    scopes = {"POST": "write:favourites"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        post = _original(request, post_id)
+        actions.unfavourite(account=request.user, post=post)
+        return answer(request, post)
+
+
+class Bookmark(APIView):
+    scopes = {"POST": "write:bookmarks"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        post = _original(request, post_id)
+        actions.bookmark(account=request.user, post=post)
+        return answer(request, post)
+
+
+class Unbookmark(APIView):
+    scopes = {"POST": "write:bookmarks"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        post = _original(request, post_id)
+        actions.unbookmark(account=request.user, post=post)
+        return answer(request, post)
+
+
+class Pin(APIView):
+    scopes = {"POST": "write:accounts"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        post = posts.get_visible(request.user, post_id)
+        actions.pin(author=request.user, post=post)
+        return answer(request, post)
+
+
+class Unpin(APIView):
+    scopes = {"POST": "write:accounts"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        post = posts.get_visible(request.user, post_id)
+        actions.unpin(author=request.user, post=post)
+        return answer(request, post)
+
+
+class Reblog(APIView):
+    """Answers the reblog, which has the original in it."""
+
+    scopes = {"POST": "write:statuses"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        wishes, original = forms.checked(forms.ReblogForm, request), _original(request, post_id)
+        return answer(request, actions.reblog(author=request.user, original=original, **wishes))
+
+
+class Unreblog(APIView):
+    """Answers the original."""
+
+    scopes = {"POST": "write:statuses"}
+    rates = {"POST": throttling.DELETES}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        original = _original(request, post_id)
+        actions.unreblog(author=request.user, original=original)
+        return answer(request, original)
+
+
+class Favourites(APIView):
+    scopes = {"GET": "read:favourites"}
+
+    def get(self, request: AccountRequest) -> Response:
+        return serializers.status_page(request, posts.favourites(request.user, pagination.row_cursor(request)))
+
+
+class Bookmarks(APIView):
+    scopes = {"GET": "read:bookmarks"}
+
+    def get(self, request: AccountRequest) -> Response:
+        return serializers.status_page(request, posts.bookmarks(request.user, pagination.row_cursor(request)))
+
+
+def _original(request: AccountRequest, post_id: int) -> Post:
+    post = posts.get_visible(request.user, post_id)
+    return post.reblog_of or post

@@ -1,0 +1,95 @@
+"""How the caller stands to other accounts: follow, block and mute them, and see whom one blocks and mutes."""
+
+from __future__ import annotations
+
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from feeds import actions
+from followers import graph
+from followers.models import Account
+
+from . import forms, pagination, serializers
+from .accounts import existing
+from .auth import AccountRequest
+
+
+class Relationships(APIView):
+    scopes = {"GET": "read:follows"}
+
+    def get(self, request: AccountRequest) -> Response:
+        asked = dict.fromkeys(pagination.number("id", text) for text in forms.several(request, "id"))
+        known = set(Account.objects.filter(pk__in=asked, is_active=True).values_list("pk", flat=True))
+        found = graph.relationships(request.user.pk, [id_ for id_ in asked if id_ in known])
+        return Response([serializers.relationship(one) for one in found])
+
+
+class Follow(APIView):
+    scopes = {"POST": "write:follows"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        wishes = forms.checked(forms.FollowForm, request)
+        actions.follow(follower=request.user, followee_id=existing(account_id), **wishes)
+        return _relationship(request, account_id)
+
+
+class Unfollow(APIView):
+    scopes = {"POST": "write:follows"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.unfollow(follower=request.user, followee_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class Block(APIView):
+    scopes = {"POST": "write:blocks"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.block(blocker=request.user, blocked_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class Unblock(APIView):
+    scopes = {"POST": "write:blocks"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.unblock(blocker=request.user, blocked_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class Mute(APIView):
+    scopes = {"POST": "write:mutes"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        wishes = forms.checked(forms.MuteForm, request)
+        actions.mute(account=request.user, target_id=existing(account_id), **wishes)
+        return _relationship(request, account_id)
+
+
+class Unmute(APIView):
+    scopes = {"POST": "write:mutes"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.unmute(account=request.user, target_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class Blocks(APIView):
+    scopes = {"GET": "read:blocks"}
+
+    def get(self, request: AccountRequest) -> Response:
+        cursor = pagination.row_cursor(request, limit=40, cap=80)
+        return serializers.account_page(request, graph.blocks(request.user.pk, cursor))
+
+
+class Mutes(APIView):
+    scopes = {"GET": "read:mutes"}
+
+    def get(self, request: AccountRequest) -> Response:
+        cursor = pagination.row_cursor(request, limit=40, cap=80)
+        return serializers.account_page(request, graph.mutes(request.user.pk, cursor))
+
+
+def _relationship(request: AccountRequest, account_id: int) -> Response:
+    [relationship] = graph.relationships(request.user.pk, [account_id])
+    return Response(serializers.relationship(relationship))

@@ -1,0 +1,54 @@
+"""/api/v2/search: accounts, statuses and hashtags by words, and a status by its URL."""
+
+from __future__ import annotations
+
+import re
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from feeds import entities, posts, search
+
+from . import forms, pagination, serializers
+from .auth import AnyRequest
+from .forms import flag
+
+KINDS = ("accounts", "statuses", "hashtags")
+
+
+class Search(APIView):
+    scopes = {"GET": "read:search"}
+    anonymous = ("GET",)
+
+    def get(self, request: AnyRequest) -> Response:
+        viewer, query, wanted = request.user, forms.query(request), _kinds(request)
+        some = {"limit": pagination.count(request, limit=20, cap=40), "offset": pagination.offset(request)}
+        if (post_id := _post_id(query)) is not None:
+            account_ids, post_ids, tags = [], [post_id], []
+        else:
+            following = flag(request, "following")
+            account_ids = search.accounts(viewer, query, following=following, **some) if "accounts" in wanted else []
+            post_ids = search.posts(viewer, query, **some) if "statuses" in wanted else []
+            tags = search.tags(query, **some) if "hashtags" in wanted else []
+        return Response(
+            {
+                "accounts": [serializers.account(entity) for entity in entities.accounts(account_ids)],
+                "statuses": [serializers.status(entity, viewer) for entity in posts.several(viewer, post_ids)],
+                "hashtags": [serializers.tag(entity, viewer) for entity in entities.tags(tags, viewer)],
+            }
+        )
+
+
+def _kinds(request: AnyRequest) -> tuple[str, ...]:
+    kind = request.query_params.get("type")
+    if kind and kind not in KINDS:
+        raise ParseError(f"type must be one of {', '.join(KINDS)}")
+    return (kind,) if kind else KINDS
+
+
+def _post_id(query: str) -> int | None:
+    """The id in the URL of a status of ours."""
+    found = re.fullmatch(re.escape(settings.BASE_URL) + r"/@\w+/([0-9]{1,18})/?", query)
+    return int(found[1]) if found else None
