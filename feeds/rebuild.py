@@ -48,9 +48,8 @@ def rebuild(reader_id: int) -> str:
     """
     token = secrets.token_hex(8)
     timelines.begin(reader_id, token)
-    if not Account.objects.filter(
-        pk=reader_id, deleted_at=None
-    ).exists():  # after the beginning: a deletion drops it later
+    # After the beginning: whoever deletes the account later drops what was begun.
+    if not Account.objects.filter(pk=reader_id, deleted_at=None).exists():
         timelines.evict([reader_id])
         return "gone"
     kept: set[int] | None = None
