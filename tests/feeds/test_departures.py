@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feeds import actions, departures, entities, fanout, notifications, outbox, rebuild, timelines, verify
+from feeds import actions, departures, fanout, notifications, outbox, rebuild, timelines, verify
 from feeds.models import Batch, Favourite, Kind, Outbox, Post
 from feeds.redis_client import client
 from followers.models import Account, Follow
@@ -24,12 +24,10 @@ def counters(account: Account) -> tuple[int, int]:
 
 def test_tasks_of_a_deleted_account_and_of_reblogs_of_its_posts_end(drain):
     original = PostFactory()
-    reblog = actions.reblog(author=PostFactory().author, original=original)
+    actions.reblog(author=PostFactory().author, original=original)
     actions.delete_account(account=original.author)
     drain()
-    assert entities.hydrate(entities.refs([original.pk, reblog.pk]), None) == []
-    with pytest.raises(Post.DoesNotExist):
-        entities.post(reblog)
+    assert not Outbox.objects.filter(done_at=None).exists()
 
 
 def test_a_deleted_accounts_posts_leave_all_timelines_and_its_own_goes(drain):  # 23
