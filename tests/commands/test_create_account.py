@@ -80,16 +80,11 @@ def type_password(*answers: str) -> int:
     """Runs the command on a terminal of its own, answers each question, and returns the exit code."""
     database = settings.DATABASES["default"]
     server = f"{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}"
-    os.environ["DATABASE_URL"], before = (
-        f"postgres://{server}/{connection.settings_dict['NAME']}",
-        os.environ["DATABASE_URL"],
-    )
-    try:
-        pid, terminal = pty.fork()
-        if not pid:
-            os.execv(sys.executable, [sys.executable, "manage.py", "create_account", "alice", "--password"])
-    finally:
-        os.environ["DATABASE_URL"] = before
+    env = os.environ | {"DATABASE_URL": f"postgres://{server}/{connection.settings_dict['NAME']}"}
+    pid, terminal = pty.fork()
+    if not pid:
+        command = [sys.executable, "manage.py", "create_account", "alice", "--password"]
+        os.execve(command[0], command, env)
     seen = b""
     for question, answer in zip((b"Password:", b"(again):"), answers, strict=True):
         while question not in seen:
