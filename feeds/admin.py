@@ -233,8 +233,7 @@ class Accounts(Door):
         "username",
         "display_name",
         "followers_count",
-        "home_mode",
-        "home_mode_override",
+        "mode",
         "last_active_at",
         "deleted_at",
     )
@@ -259,6 +258,10 @@ class Accounts(Door):
 
     def find(self, term: str) -> Q:
         return Q(username__startswith=term)
+
+    @admin.display(description="home mode")
+    def mode(self, account: Account) -> str:
+        return f"{account.home_mode_override} (set)" if account.home_mode_override else account.home_mode
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.admin_site.has_permission(request)
@@ -390,18 +393,17 @@ class Deliveries(Door):
         "id",
         "author",
         "kind",
-        "state",
+        "stage",
         "progress",
         "audience",
         "delivered",
+        "failed",
+        "queued_at",
         "inactive",
         "hidden",
         "pulled",
         "gone",
-        "failed",
-        "queued_at",
         "finished_at",
-        "cancelled_at",
     )
     list_select_related = ("post__author",)
     list_filter = (DeliveryState,)
@@ -431,6 +433,10 @@ class Deliveries(Door):
 
     def author(self, delivery: Delivery) -> str:
         return delivery.post.author.username
+
+    @admin.display(description="state")
+    def stage(self, delivery: Delivery) -> str:
+        return "cancelled" if delivery.cancelled_at else delivery.state
 
     def progress(self, delivery: Any) -> str:
         """Batches."""
@@ -506,19 +512,7 @@ class TaskName(Choice):
 
 @admin.register(Outbox, site=site)
 class Tasks(Door):
-    list_display = (
-        "id",
-        "task",
-        "event",
-        "subject_id",
-        "object_id",
-        "state",
-        "attempts",
-        "created_at",
-        "due_at",
-        "done_at",
-        "trouble",
-    )
+    list_display = ("id", "task", "subject_id", "object_id", "state", "attempts", "trouble", "created_at", "done_at")
     list_filter = (TaskState, TaskName)
     search_fields = ("subject_id",)
     search_help_text = "The id of the post or account that a task is about"

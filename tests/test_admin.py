@@ -95,6 +95,7 @@ def test_cookies_are_the_admins_alone(staff: Account) -> None:
     for name in ("sessionid", "csrftoken"):
         cookie = client.cookies[name]
         assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == ("/admin/", True, "Strict")
+    assert client.get("/admin/").headers["X-Frame-Options"] == "DENY"
 
 
 @pytest.mark.parametrize(
