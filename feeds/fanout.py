@@ -329,7 +329,7 @@ def redrive(post_id: int) -> int:
         opened = changed(
             """
             UPDATE feeds_batch SET state = 'open', attempts_allowed = attempts + %(attempts)s, lease_until = NULL,
-                nudged_at = '-infinity', closed_at = NULL
+                nudged_at = 'epoch', closed_at = NULL
             WHERE post_id = %(post_id)s AND state = 'dead'
             """,
             post_id=post_id,

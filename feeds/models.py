@@ -354,9 +354,12 @@ class Delivery(models.Model):
     cancelled_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name_plural = "deliveries"
         constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "kind"], name="delivery_once")]
         indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["id"], condition=~models.Q(state="closed"), name="delivery_open")
+            models.Index(fields=["id"], condition=~models.Q(state="closed"), name="delivery_open"),
+            models.Index(fields=["id"], condition=models.Q(failed__gt=0), name="delivery_failed"),
+            models.Index(fields=["id"], condition=models.Q(cancelled_at__isnull=False), name="delivery_cancelled"),
         ]
 
     def __str__(self) -> str:
@@ -420,6 +423,7 @@ class Outbox(models.Model):
     error = models.TextField(null=True)
 
     class Meta:
+        verbose_name = "task"
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["id"], condition=models.Q(sent_at=None), name="outbox_unsent"),
             models.Index(fields=["sent_at"], condition=models.Q(done_at=None), name="outbox_undone"),

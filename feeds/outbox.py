@@ -214,7 +214,7 @@ def _give_back(work: Work, error: str, *, burned: int, seconds: float, waited: b
         log.warning("outbox row %d could not be given back, its lease will run out: %s", work.row_id, gone)
 
 
-# The reconciler's part
+# The reconciler's part, and a person's
 
 
 def resend() -> int:
@@ -227,6 +227,19 @@ def resend() -> int:
         """,
         after=settings.RESEND_AFTER,
         allowed=ATTEMPTS,
+    )
+
+
+def send_again(row_id: int) -> bool:
+    """Has the relay send the row now, with all its attempts before it. False if it is done, or in work."""
+    return bool(
+        changed(
+            """
+            UPDATE feeds_outbox SET sent_at = NULL, due_at = now(), attempts = 0
+            WHERE id = %(row_id)s AND done_at IS NULL AND coalesce(lease_until, '-infinity') < now()
+            """,
+            row_id=row_id,
+        )
     )
 
 

@@ -25,10 +25,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
+import django
+
 from feedsvc import embedded
 from feedsvc.embedded import Program, Unfit, dies_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
+STATIC = Path(django.__file__).parent / "contrib/admin/static"  # granian serves them under /static/, without Python
 READY_SECONDS = 60
 STOP_SECONDS = 33  # the service's 15, then the stores, one after another
 ORPHAN_SECONDS = 20
@@ -94,10 +97,11 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
     """The processes of the service; `env` comes on top of the runner's own environment."""
     python = sys.executable
     granian = (python, "-m", "granian", "--interface", "wsgi", "feedsvc.wsgi:application")
+    static = ("--static-path-mount", str(STATIC))
     celery = (python, "-m", "celery", "-A", "feedsvc")
     lean = ("--without-gossip", "--without-mingle")  # our workers have nothing to tell each other
     commands = {
-        "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4"),
+        "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4", *static),
         "relay": (python, "manage.py", "relay"),
         "worker": (*celery, "worker", "-n", "worker@%h", "-Q", QUEUES, "-c", "2", *lean),
         "worker-bulk": (*celery, "worker", "-n", "bulk@%h", "-Q", "fanout_bulk", "-c", "2", *lean),

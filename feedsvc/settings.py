@@ -56,6 +56,7 @@ try:
     TRUST_PROXY = env.bool("TRUST_PROXY", False)
     RATE_LIMITS = env.bool("RATE_LIMITS", True)
     OAUTH_PASSWORD_GRANT = env.bool("OAUTH_PASSWORD_GRANT", not PRODUCTION)
+    ADMIN = env.bool("ADMIN", not PRODUCTION)  # whether /admin/ is there
 
     # -- servers
     DATABASE_URL = _url("DATABASE_URL", "postgres", "postgresql")
@@ -92,9 +93,12 @@ PUSH_CHUNK = 1_000  # followers per script call: longer calls make readers wait
 CHORD_MEMBERS = 200  # batches per chord; a larger fan-out comes in waves
 
 INSTALLED_APPS = [
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are those of feeds/admin.py, not what each library brings
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
     "django.contrib.postgres",
+    "django.contrib.sessions",
     "corsheaders",
     "oauth2_provider",
     "rest_framework",
@@ -107,7 +111,34 @@ MIDDLEWARE = [
     "feeds.api.throttling.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
+    # For the admin. They look up nothing until a view asks, and views of the API do not.
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+# Who signs in to the admin has cookies that no other page is sent.
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
+SESSION_COOKIE_AGE = 12 * 3600  # seconds: a working day
+CSRF_TRUSTED_ORIGINS = [BASE_URL]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"  # the admin's; the web server has them (run.py)
 CORS_ALLOW_ALL_ORIGINS = True  # clients in browsers live anywhere, and show a token, not a cookie
 CORS_URLS_REGEX = r"^/(api/|oauth/token|\.well-known/)"
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]

@@ -1,8 +1,14 @@
-"""Every URL of the service: the API's, and nothing else yet."""
+"""Every URL of the service: the API's, and the admin's unless ADMIN is off."""
 
-from django.urls import include, path
+from django.conf import settings
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
-urlpatterns = [path("", include("feeds.api.urls"))]
+urlpatterns: list[URLPattern | URLResolver] = [path("", include("feeds.api.urls"))]
+if settings.ADMIN:
+    from feeds.admin import site
+
+    urlpatterns += [path("admin", RedirectView.as_view(pattern_name="admin:index")), path("admin/", site.urls)]
 
 handler400 = "feeds.api.errors.bad_request"
 handler404 = "feeds.api.errors.not_found"

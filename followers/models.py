@@ -76,6 +76,8 @@ class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manage
             ),
             models.Index(OpClass(Lower("display_name"), "text_pattern_ops"), name="account_display_name"),
             models.Index(fields=["id"], condition=models.Q(ever_pulled=True), name="account_ever_pulled"),
+            models.Index(fields=["id"], condition=models.Q(is_staff=True), name="account_staff"),
+            models.Index(fields=["id"], condition=models.Q(is_active=False), name="account_closed"),
         ]
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from .accounts import (
     note_home_read,
     register,
     set_home_mode,
+    set_password,
 )
 from .graph import (
     add_to_list,
@@ -80,6 +81,7 @@ __all__ = [
     "register",
     "remove_from_list",
     "set_home_mode",
+    "set_password",
     "unblock",
     "unbookmark",
     "unfavourite",

@@ -26,10 +26,7 @@ def register(*, username: str, email: str | None, password: str | None) -> Accou
         raise ValidationError({"username": ValidationError("is reserved", "reserved")})
     account.clean_fields(exclude=["password"])
     if password is not None:
-        try:
-            validate_password(password, account)
-        except ValidationError as weak:
-            raise ValidationError({"password": weak.error_list}) from weak
+        _check_password(password, account)
     account.set_password(password)
     account.validate_unique()
     try:
@@ -52,6 +49,20 @@ def edit_account(*, account: Account, **changes: object) -> Account:
         Account.objects.filter(pk=account.pk).update(**changes, version=F("version") + 1)
         outbox.record("account.edited", account.pk)
     return account
+
+
+def set_password(*, account: Account, password: str) -> None:
+    """From now on this one opens the account, and who signed in with another is signed out. Raises ValidationError."""
+    _check_password(password, account)
+    account.set_password(password)
+    Account.objects.filter(pk=account.pk).update(password=account.password)
+
+
+def _check_password(password: str, account: Account) -> None:
+    try:
+        validate_password(password, account)
+    except ValidationError as weak:
+        raise ValidationError({"password": weak.error_list}) from weak
 
 
 def note_home_read(*, reader: Account, built: bool) -> None:

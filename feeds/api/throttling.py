@@ -31,7 +31,9 @@ from . import errors
 REQUESTS = RateLimitItemPerMinute(300, 5, namespace="requests")
 SIGN_UPS = RateLimitItemPerMinute(5, 30, namespace="sign_ups")
 DELETES = RateLimitItemPerMinute(30, 30, namespace="deletes")
+SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign_ins")
 LIMITED = ("/api/", "/oauth/")
+SIGN_IN = "/admin/login/"
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,20 @@ class RateLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not settings.RATE_LIMITS or not request.path_info.startswith(LIMITED):
+        rate = _rate(request) if settings.RATE_LIMITS else None
+        if rate is None:
             return self.get_response(request)
-        window = _spend(request, REQUESTS, "address", address(request))
+        window = _spend(request, rate, "address", address(request))
         response = errors.too_many(window.wait) if window and window.left < 0 else self.get_response(request)
         _write_headers(request, response)
         return response
+
+
+def _rate(request: HttpRequest) -> RateLimitItem | None:
+    """What an address may ask for of this kind. Passwords are not to be tried out."""
+    if request.path_info == SIGN_IN and request.method == "POST":
+        return SIGN_INS
+    return REQUESTS if request.path_info.startswith(LIMITED) else None
 
 
 class Throttle(BaseThrottle):

@@ -1,9 +1,15 @@
 """create_account: accounts and tokens from the command line."""
 
+import os
+import pty
+import sys
+from contextlib import suppress
 from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import connection
 from rest_framework.test import APIClient
 
 from followers.models import Account
@@ -51,3 +57,41 @@ def test_a_name_that_can_not_be_is_refused_with_a_sentence(name):
     with pytest.raises(CommandError, match="can't be taken"):
         create_account(name)
     assert not Account.objects.exists()
+
+
+def test_a_password_is_read_from_the_standard_input_and_weak_ones_make_no_account(monkeypatch):
+    monkeypatch.setattr("sys.stdin", StringIO("a pass phrase for tests\nmore\n"))
+    assert "alice is staff now" in create_account("alice", "--staff", "--password")
+    assert Account.objects.get(username="alice").check_password("a pass phrase for tests")
+    monkeypatch.setattr("sys.stdin", StringIO("12345678\n"))
+    with pytest.raises(CommandError, match="password can't be taken"):
+        create_account("bob", "--password")
+    assert not Account.objects.filter(username="bob").exists()
+
+
+def test_a_person_types_the_password_twice_and_sees_nothing_of_it(transactional_db):
+    assert type_password("a pass phrase for tests", "another one") == 1
+    assert not Account.objects.exists()
+    assert type_password("a pass phrase for tests", "a pass phrase for tests") == 0
+    assert Account.objects.get(username="alice").check_password("a pass phrase for tests")
+
+
+def type_password(*answers: str) -> int:
+    """Runs the command on a terminal of its own, answers each question, and returns the exit code."""
+    database = settings.DATABASES["default"]
+    server = f"{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}"
+    env = os.environ | {"DATABASE_URL": f"postgres://{server}/{connection.settings_dict['NAME']}"}
+    pid, terminal = pty.fork()
+    if not pid:
+        command = [sys.executable, "manage.py", "create_account", "alice", "--password"]
+        os.execve(command[0], command, env)
+    seen = b""
+    for question, answer in zip((b"Password:", b"(again):"), answers, strict=True):
+        while question not in seen:
+            seen += os.read(terminal, 1000)
+        os.write(terminal, f"{answer}\n".encode())
+    with suppress(OSError):  # the other end is closed
+        while more := os.read(terminal, 1000):
+            seen += more
+    assert not any(answer.encode() in seen for answer in answers)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
+from getpass import getpass
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -18,8 +20,8 @@ SCOPES = "read write profile"
 
 class Command(BaseCommand):
     help = (
-        "Makes the account NAME, without a password: nobody can log in to it, its token alone opens the API. If NAME exists "
-        "already it stays as it is, but for what --token and --staff ask for."
+        "Makes the account NAME. Without --password nobody can log in to it, its token alone opens the API. If NAME exists "
+        "already it stays as it is, but for what --token, --staff and --password ask for."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -27,10 +29,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--token", action="store_true", help=f"print a new access token ({SCOPES}) on the last line"
         )
-        parser.add_argument("--staff", action="store_true", help="the account may see every delivery")
+        parser.add_argument("--staff", action="store_true", help="the account may see every delivery, and use /admin/")
+        parser.add_argument(
+            "--password",
+            action="store_true",
+            help="ask for a password, twice; without a terminal it is the first line of the standard input",
+        )
+
+    def handle(self, *, name: str, token: bool, staff: bool, password: bool, **_: Any) -> None:
+        self.make(name, token=token, staff=staff, password=ask_password() if password else None)
 
     @transaction.atomic
-    def handle(self, *, name: str, token: bool, staff: bool, **_: Any) -> None:
+    def make(self, name: str, *, token: bool, staff: bool, password: str | None) -> None:
         account = Account.objects.filter(username=name.lower()).first()
         if account is None:
             account = register(name)
@@ -40,6 +50,9 @@ class Command(BaseCommand):
         if staff and not account.is_staff:
             Account.objects.filter(pk=account.pk).update(is_staff=True)
             self.stdout.write(f"{account.username} is staff now")
+        if password is not None:
+            set_password(account, password)
+            self.stdout.write(f"{account.username} has this password now")
         if token:
             self.stdout.write(new_token(account))
 
@@ -49,6 +62,23 @@ def register(name: str) -> Account:
         return actions.register(username=name, email=None, password=None)
     except ValidationError as wrong:
         raise CommandError(f"the name {name!r} can't be taken: {' '.join(wrong.messages)}") from wrong
+
+
+def ask_password() -> str:
+    """Never as an argument: those are seen by everybody on the machine."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass()
+    if getpass("Password (again): ") != password:
+        raise CommandError("the two passwords are not the same")
+    return password
+
+
+def set_password(account: Account, password: str) -> None:
+    try:
+        actions.set_password(account=account, password=password)
+    except ValidationError as weak:
+        raise CommandError(f"the password can't be taken: {' '.join(weak.messages)}") from weak
 
 
 def new_token(account: Account) -> str:
