@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from feeds import actions
@@ -60,8 +61,6 @@ def doors(caller: Any, post: Post, list_id: int = 0) -> set[str]:
 
 
 def url(post: Post) -> str:
-    from django.conf import settings
-
     return f"{settings.BASE_URL}/@{post.author.username}/{post.pk}"
 
 
