@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from followers.models import Account
@@ -83,9 +82,17 @@ STORED = """({post}.deleted_at IS NULL AND {post}.home_mode = 'push' AND ({post}
 """A follower's timeline in Redis holds the post: more than a page shows. What may become right again is stored."""
 
 
-def _rule(sql: str, viewer_id: int | None) -> RawSQL:
-    positional = sql.format(post="feeds_post").replace("%(viewer)s", "%s")
-    return RawSQL(positional, [viewer_id] * positional.count("%s"), models.BooleanField())  # noqa: S611  ours
+class _Rule(models.Func):
+    """One of the rules, for the posts of a query: the column knows under which name they stand in it, also in a subquery."""
+
+    def __init__(self, rule: str, viewer: Account | None) -> None:
+        super().__init__(models.F("id"), output_field=models.BooleanField())
+        self.rule, self.viewer_id = rule, viewer.pk if viewer else None
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+        column, _ = compiler.compile(self.source_expressions[0])
+        sql = self.rule.format(post=column.rpartition(".")[0]).replace("%(viewer)s", "%s")
+        return sql, [self.viewer_id] * sql.count("%s")
 
 
 class PostQuerySet(models.QuerySet["Post"]):
@@ -94,11 +101,11 @@ class PostQuerySet(models.QuerySet["Post"]):
 
     def visible_to(self, viewer: Account | None) -> PostQuerySet:
         """The live posts that `viewer` (None: anybody) may see."""
-        return self.live().filter(_rule(VISIBLE, viewer.pk if viewer else None))
+        return self.live().filter(_Rule(VISIBLE, viewer))
 
     def not_hidden_from(self, viewer: Account | None) -> PostQuerySet:
         """Without those that `viewer` hides."""
-        return self if viewer is None else self.exclude(_rule(HIDDEN, viewer.pk))
+        return self if viewer is None else self.exclude(_Rule(HIDDEN, viewer))
 
 
 class Post(models.Model):

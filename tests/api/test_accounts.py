@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -12,6 +11,8 @@ from feeds.models import Outbox
 from followers.models import Account, Follow
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
+
+from .reading import ids, links
 
 pytestmark = pytest.mark.django_db
 
@@ -25,14 +26,6 @@ def newcomer() -> APIClient:
     caller = APIClient(raise_request_exception=False)
     caller.credentials(HTTP_AUTHORIZATION=f"Bearer {factories.token(None)}")
     return caller
-
-
-def ids(answer: Any) -> list[int]:
-    return [int(one["id"]) for one in answer.json()]
-
-
-def links(answer: Any) -> dict[str, str]:
-    return {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', answer.headers.get("Link", ""))}
 
 
 def test_signing_up_gives_a_token_that_works(newcomer: APIClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -11,18 +10,11 @@ from feeds import timelines
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
 
+from .reading import ids, links
+
 pytestmark = pytest.mark.django_db
 
 BAD_CURSORS = ["x", "-1", "1.5", "1e3", "0x10", " 1", str(1 << 63), "9" * 5000, "\0", "\u0661", "1,2"]
-
-
-def ids(answer: Any) -> list[int]:
-    assert answer.status_code == 200, answer.content
-    return [int(one["id"]) for one in answer.json()]
-
-
-def links(answer: Any) -> dict[str, str]:
-    return {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', answer.headers.get("Link", ""))}
 
 
 def test_home_shows_followees_and_oneself_newest_first(api: Any, drain: Any) -> None:

@@ -1,0 +1,159 @@
+"""Who is told of what; how far one has read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from feeds import actions, notifications
+from feeds.models import Outbox
+from followers.models import Account
+from tests.factories import AccountFactory, PostFactory
+
+from .reading import links, walk
+
+pytestmark = pytest.mark.django_db
+
+ALL = "/api/v1/notifications"
+
+
+def told(caller: Any, query: str = "") -> list[tuple[str, int]]:
+    return [(one["type"], int(one["account"]["id"])) for one in caller.get(f"{ALL}{query}").json()]
+
+
+@pytest.fixture
+def alice() -> Account:
+    return AccountFactory(username="alice")
+
+
+def everything(alice: Account, bob: Account) -> None:
+    """Bob does to Alice all that she is told of: five times."""
+    post = PostFactory(author=alice)
+    actions.follow(follower=bob, followee_id=alice.pk)
+    PostFactory(author=bob, text="hello @alice")
+    PostFactory(author=bob, in_reply_to=post)
+    actions.favourite(account=bob, post=post)
+    actions.reblog(author=bob, original=post)
+
+
+def test_each_cause_notifies_once_however_often_its_task_runs(api: Any, drain: Any, alice: Account) -> None:
+    bob = AccountFactory()
+    everything(alice, bob)
+    drain()
+    for row in Outbox.objects.filter(task="send_notifications"):
+        assert notifications.notify(row.event, row.subject_id, row.object_id or 0) == 0
+    found = api(alice).get(ALL).json()
+    assert sorted(one["type"] for one in found) == ["favourite", "follow", "mention", "mention", "reblog"]
+    assert all(one["created_at"].endswith("Z") and len(one["created_at"]) == 24 for one in found)
+    assert all(one["account"]["id"] == str(bob.pk) for one in found)
+    assert {one["type"] for one in found if "status" not in one} == {"follow"}
+    assert told(api(bob)) == []
+    assert api(alice).get(f"{ALL}/{found[0]['id']}").json() == found[0]
+    assert api(bob).get(f"{ALL}/{found[0]['id']}").status_code == 404
+
+
+def test_types_senders_and_pages_can_be_chosen(api: Any, drain: Any, alice: Account) -> None:
+    bob, carol = AccountFactory.create_batch(2)
+    everything(alice, bob)
+    actions.follow(follower=carol, followee_id=alice.pk)
+    drain()
+    caller = api(alice)
+    assert told(caller, "?types[]=follow") == [("follow", carol.pk), ("follow", bob.pk)]
+    assert told(caller, "?types[]=follow&types[]=poll&account_id=" + str(bob.pk)) == [("follow", bob.pk)]
+    assert told(caller, "?types[]=poll") == []
+    assert {kind for kind, _ in told(caller, "?exclude_types[]=follow&exclude_types[]=mention")} == {
+        "favourite",
+        "reblog",
+    }
+    every = [int(one["id"]) for one in caller.get(ALL).json()]
+    assert walk(caller, f"{ALL}?limit=4") == [every[:4], every[4:]]
+    last = caller.get(links(caller.get(f"{ALL}?limit=4"))["next"])
+    assert list(links(last)) == ["prev"]
+    assert [int(one["id"]) for one in caller.get(links(last)["prev"]).json()] == every[:4]
+    for wrong in ("account_id=x", f"max_id={1 << 63}", "limit=0", "types[]=%00"):
+        assert caller.get(f"{ALL}?{wrong}").status_code == 400
+
+
+@pytest.mark.parametrize("deed", ["block", "mute"])
+def test_nobody_is_told_of_somebody_hidden_before_or_after(api: Any, drain: Any, alice: Account, deed: str) -> None:
+    bob, carol = AccountFactory.create_batch(2)
+    everything(alice, bob)
+    drain()
+    assert len(told(api(alice))) == 5
+    api(alice).post(f"/api/v1/accounts/{bob.pk}/{deed}")
+    assert told(api(alice)) == []
+    assert api(alice).get(f"{ALL}/unread_count").json() == {"count": 0}
+    api(alice).post(f"/api/v1/accounts/{carol.pk}/{deed}")
+    PostFactory(author=carol, text="hello @alice")
+    drain()
+    api(alice).post(f"/api/v1/accounts/{carol.pk}/un{deed}")
+    assert told(api(alice)) == []
+
+
+def test_a_mute_may_leave_notifications(api: Any, drain: Any, alice: Account) -> None:
+    bob = AccountFactory()
+    answer = api(alice).post(f"/api/v1/accounts/{bob.pk}/mute", {"notifications": False}, format="json")
+    assert (answer.json()["muting"], answer.json()["muting_notifications"]) == (True, False)
+    actions.follow(follower=bob, followee_id=alice.pk)
+    drain()
+    assert told(api(alice)) == [("follow", bob.pk)]
+
+
+def test_what_is_taken_back_is_told_no_more(api: Any, drain: Any, alice: Account) -> None:
+    bob = AccountFactory()
+    everything(alice, bob)
+    drain()
+    hers, his = alice.posts.get(), bob.posts.exclude(text="")
+    api(bob).post(f"/api/v1/statuses/{hers.pk}/unfavourite")
+    api(bob).post(f"/api/v1/statuses/{hers.pk}/unreblog")
+    api(bob).post(f"/api/v1/accounts/{alice.pk}/unfollow")
+    for post in his:
+        api(bob).delete(f"/api/v1/statuses/{post.pk}")
+    assert told(api(alice)) == []
+
+
+def test_an_edit_that_mentions_somebody_tells_only_those_who_are_new(api: Any, drain: Any, alice: Account) -> None:
+    bob, carol = AccountFactory(), AccountFactory(username="carol")
+    post = PostFactory(author=bob, text="hello @alice")
+    drain()
+    api(bob).put(f"/api/v1/statuses/{post.pk}", {"status": "hello @alice and @carol"})
+    drain()
+    assert told(api(alice)) == told(api(carol)) == [("mention", bob.pk)]
+
+
+def test_notifications_are_dismissed_and_cleared(api: Any, drain: Any, alice: Account) -> None:
+    everything(alice, AccountFactory())
+    drain()
+    caller = api(alice)
+    first = caller.get(ALL).json()[0]["id"]
+    assert api(AccountFactory()).post(f"{ALL}/{first}/dismiss").status_code == 404
+    assert caller.post(f"{ALL}/{first}/dismiss").json() == {}
+    assert caller.get(f"{ALL}/{first}").status_code == caller.post(f"{ALL}/{first}/dismiss").status_code == 404
+    assert len(told(caller)) == 4
+    assert caller.post(f"{ALL}/clear").json() == {}
+    assert told(caller) == []
+
+
+def test_the_unread_are_those_above_the_marker(api: Any, drain: Any, alice: Account) -> None:
+    everything(alice, AccountFactory())
+    drain()
+    caller = api(alice)
+    assert caller.get(f"{ALL}/unread_count").json() == {"count": 5}
+    second = caller.get(ALL).json()[1]["id"]
+    answer = caller.post("/api/v1/markers", {"notifications[last_read_id]": second}).json()
+    assert answer["notifications"]["last_read_id"] == second
+    assert answer["notifications"]["updated_at"].endswith("Z")
+    assert caller.get(f"{ALL}/unread_count").json() == {"count": 1}
+
+
+def test_markers_never_go_back(api: Any, alice: Account) -> None:
+    caller = api(alice)
+    for last, version in (("5", 1), ("7", 2), ("6", 2)):
+        home = caller.post("/api/v1/markers", {"home": {"last_read_id": last}}, format="json").json()["home"]
+        assert home["version"] == version
+    assert home["last_read_id"] == "7"
+    assert caller.get("/api/v1/markers?timeline[]=home&timeline[]=notifications").json() == {"home": home}
+    assert caller.get("/api/v1/markers").json() == {}
+    for wrong in ({"home": {"last_read_id": 1 << 63}}, {"home": {"last_read_id": "x"}}, {"home": 1}, {"home": {}}, [1]):
+        assert caller.post("/api/v1/markers", wrong, format="json").status_code == 422
