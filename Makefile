@@ -14,10 +14,10 @@ USERS ?= 20
 TIME ?= 30s
 FOLLOWERS ?= 100000
 
-.PHONY: help setup up demo test lint load bench locks clean
+.PHONY: help setup up demo test test-long lint load bench locks clean
 
 help:  ## list these targets
-	@sed -nE 's/^([a-z]+):.*  ## (.*)/\1@\2/p' Makefile | while IFS=@ read -r name does; do printf 'make %-6s %s\n' "$$name" "$$does"; done
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1@\2/p' Makefile | while IFS=@ read -r name does; do printf 'make %-9s %s\n' "$$name" "$$does"; done
 
 setup: $(SERVICE) $(TOOLS)  ## make .venv with the service and the tools (the other targets do it when needed)
 
@@ -31,6 +31,10 @@ demo: $(SERVICE)  ## watch posts reach every follower of a made-up graph
 
 test: $(TOOLS)  ## run the tests; ARGS="-k follow -x" goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: export LONG := 1
+test-long: $(TOOLS)  ## drive home timelines against their definition for 20,000 random steps (about an hour)
+	@$(BIN)/python -m pytest tests/feeds/test_definition.py $(ARGS)
 
 # No server is asked; the settings only want well-formed addresses.
 lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none
