@@ -76,7 +76,11 @@ def sync_pair(reader_id: int, author_id: int, *, deadline: int, waited: bool) ->
     for _ in range(READINGS):
         stored = timelines.ids(reader_id)
         if stored is None:
-            return "absent"
+            if not in_flight:
+                return "absent"
+            _await(in_flight)  # they may yet push into a timeline that is rebuilt meanwhile
+            in_flight = []
+            continue
         follow_id, gone = _wrong(reader_id, author_id, stored.ids)
         newest = _newest(reader_id, author_id, above=stored.cover)
         if not timelines.sync(reader_id, add=newest.ids, remove=gone, floor=newest.floor, deadline=deadline):

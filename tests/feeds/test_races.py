@@ -77,8 +77,8 @@ def shown(reader: Account) -> list[int]:
 
 
 def run_each_once() -> None:
-    """What the outbox has now, as far as it can be done while a batch is held."""
-    for row in Outbox.objects.filter(done_at=None, lease_until=None).order_by("id"):
+    """What the outbox has now, as far as it can be done while a batch is held: what waits for its lease is not due."""
+    for row in Outbox.objects.filter(done_at=None, lease_until=None, waited=False).order_by("id"):
         getattr(tasks, row.task)(row.pk)
 
 
@@ -117,6 +117,16 @@ def test_a_late_batch_does_not_bring_back_what_an_unfollow_purged(scene, drain):
     settle(scene, drain)
     assert shown(scene.reader) == stored(scene.reader) == []
     assert shown(scene.other) == [scene.post.pk]
+
+
+def test_a_late_batch_does_not_reach_a_timeline_rebuilt_after_an_unfollow(scene, drain):  # 19, 27
+    """There was nothing to purge when the unfollow looked: it must wait for the batch all the same."""
+    timelines.evict([scene.reader.pk])
+    actions.unfollow(follower=scene.reader, followee_id=scene.author.pk)
+    run_each_once()
+    assert rebuild.rebuild(scene.reader.pk) == "built"
+    settle(scene, drain)
+    assert shown(scene.reader) == stored(scene.reader) == []
 
 
 def test_a_late_batch_does_not_bring_back_what_a_block_purged(scene, drain):  # 19, 21
