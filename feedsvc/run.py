@@ -103,8 +103,15 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
     commands = {
         "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4", *static),
         "relay": (python, "manage.py", "relay"),
-        "worker": (*celery, "worker", "-n", "worker@%h", "-Q", QUEUES, "-c", "2", *lean),
-        "worker-bulk": (*celery, "worker", "-n", "bulk@%h", "-Q", "fanout_bulk", "-c", "2", *lean),
+        **{
+            # So that a large fan-out holds up no small one, and the write's other tasks none at all.
+            name: (*celery, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "2", *lean)
+            for name, queues in (
+                ("worker-fanout", "fanout"),
+                ("worker-bulk", "fanout_bulk"),
+                ("worker", "search,notifications,cache,upkeep"),
+            )
+        },
         "beat": (*celery, "beat", "-s", str(run_dir / "beat-schedule"), "--pidfile="),
     }
     return [
@@ -123,9 +130,6 @@ def empty(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     return folder
-
-
-QUEUES = "fanout,search,notifications,cache,upkeep"  # all but fanout_bulk, which has a worker of its own
 
 
 def migrate() -> None:

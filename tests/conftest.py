@@ -22,7 +22,7 @@ from tests import factories
 
 # Small, so that small audiences make chords, and that what was killed is noticed soon.
 SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "14"}
-WORKERS = ("relay", "worker", "worker-bulk", "beat")
+WORKERS = ("relay", "worker-fanout", "worker-bulk", "worker", "beat")
 
 
 @pytest.fixture(autouse=True)

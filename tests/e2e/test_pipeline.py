@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -48,11 +49,8 @@ def test_a_chord_delivers_to_every_follower_and_its_callback_closes_the_delivery
     assert report["batches"] == {"total": 3, "done": 3, "failed": 0}
     assert (report["audience"], report["delivered"], report["skipped_inactive"]) == (25, 22, 3)
     assert all(home(api, reader) == [post_id] for reader in (readers[0], readers[10], readers[21]))
-    [task] = eventually(
-        lambda: [t for t in caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["tasks"] if t["finished_at"]],
-        "the task is done",
-    )
-    assert (task["name"], task["state"], task["attempts"], task["error"]) == ("fan_out_post", "finished", 1, None)
+    task = eventually(lambda: (task := tasks_of(caller, post_id)["fan_out_post"])["finished_at"] and task, "it is done")
+    assert (task["state"], task["attempts"], task["error"]) == ("finished", 1, None)
 
 
 @pytest.mark.parametrize("followers", [0, 1, 10])
@@ -87,14 +85,14 @@ def test_a_deleted_post_leaves_every_timeline(workers, api):
 def test_a_post_is_answered_while_broker_and_workers_are_down_and_delivered_afterwards(workers, api):  # 3
     author, [reader] = star(1)
     caller = api(author)
-    workers.stop("worker", "worker-bulk", "broker")
+    workers.stop("worker-fanout", "worker-bulk", "worker", "broker")
     try:
         began = time.monotonic()
         post_id = publish(caller)
         assert time.monotonic() - began < 2
         time.sleep(0.5)
         assert home(api, reader) == []
-        assert Outbox.objects.get(subject_id=post_id).done_at is None
+        assert not Outbox.objects.filter(subject_id=post_id).exclude(done_at=None).exists()
     finally:
         workers.start("broker", *WORKERS)
     delivery(caller, post_id, 60)
@@ -105,8 +103,8 @@ def test_a_killed_worker_loses_no_delivery(workers, api):
     author, readers = star(45)
     caller = api(author)
     posts = [publish(caller) for _ in range(5)]
-    workers.kill("worker-bulk")
-    workers.kill("worker")
+    for name in ("worker-bulk", "worker-fanout", "worker"):
+        workers.kill(name)
     for post_id in posts:
         report = delivery(caller, post_id, 150)
         assert (report["audience"], report["delivered"], report["failed"]) == (45, 45, 0)
@@ -221,6 +219,56 @@ def test_a_large_fan_out_holds_up_no_small_one(workers, api):
     finally:
         workers.start("worker-bulk")
     assert delivery(api(large), waiting)["delivered"] == 25
+
+
+def tasks_of(caller, post_id: int) -> dict[str, Any]:
+    return {task["name"]: task for task in caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["tasks"]}
+
+
+def test_the_writes_other_tasks_run_beside_its_fan_out_and_none_waits_for_another(workers, api):
+    author, [reader] = star(1)
+    caller = api(author)
+    workers.stop("worker")
+    try:
+        post_id = publish(caller, status=f"a word for @{reader.username} #tagged")
+        delivery(caller, post_id)
+        states = {name: task["state"] for name, task in tasks_of(caller, post_id).items()}
+        assert states.pop("fan_out_post") == "finished" and set(states.values()) == {"sent"}
+    finally:
+        workers.start("worker")
+    eventually(
+        lambda: {task["state"] for task in tasks_of(caller, post_id).values()} == {"finished"}, "all its tasks are done"
+    )
+    [told] = api(reader).get("/api/v1/notifications").json()
+    assert (told["type"], told["status"]["id"]) == ("mention", str(post_id))
+    assert [one["id"] for one in caller.get("/api/v2/search?q=word").json()["statuses"]] == [str(post_id)]
+    eventually(lambda: caller.get("/api/v1/tags/tagged").json()["history"][0]["uses"] == "1", "the chain goes on")
+
+
+def test_a_task_that_fails_fails_no_other_and_says_why(workers, api):
+    author, [reader] = star(1)
+    caller = api(author)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE feeds_notification ADD CONSTRAINT broken CHECK (type <> 'mention')")
+    try:
+        post_id = publish(caller, status=f"for @{reader.username}")
+        assert delivery(caller, post_id)["delivered"] == 1
+        failed = eventually(
+            lambda: (task := tasks_of(caller, post_id)["send_notifications"])["error"] and task, "it fails"
+        )
+        assert failed["attempts"] >= 1 and "broken" in failed["error"]
+        eventually(
+            lambda: (
+                {task["state"] for name, task in tasks_of(caller, post_id).items() if name != "send_notifications"}
+                == {"finished"}
+            ),
+            "the others are done",
+        )
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE feeds_notification DROP CONSTRAINT broken")
+    eventually(lambda: tasks_of(caller, post_id)["send_notifications"]["state"] == "finished", "it comes again", 60)
+    assert len(api(reader).get("/api/v1/notifications").json()) == 1
 
 
 def test_healthz_says_what_is_up(workers, api):
