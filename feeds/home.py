@@ -101,9 +101,8 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
             break
         one = walk.found[place]
         if one.original and not walk.reach(place + NEIGHBOURS) and not walk.ended and place:
-            cut_at = walk.found[
-                place - 1
-            ].post_id  # not known yet whether it is superfluous: the next page begins with it
+            # Not known yet whether it is superfluous: the next page begins with it.
+            cut_at = walk.found[place - 1].post_id
             break
         if not _superfluous(one, walk.found[place + 1 :]):
             shown.append(one)
