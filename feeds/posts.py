@@ -216,9 +216,12 @@ def _marked(marks: type[Favourite] | type[Bookmark], viewer: Account, cursor: gr
     return Page(hydrate(refs(found.account_ids), viewer), found.next_max_id, found.prev_min_id)
 
 
-def favoured_by(post: Post, cursor: graph.Cursor) -> graph.Page:
-    """A page of the accounts that favoured the post."""
-    return graph.page(Favourite.objects.filter(post=post, account__is_active=True), "account_id", cursor)
+def favoured_by(viewer: Account | None, post: Post, cursor: graph.Cursor) -> graph.Page:
+    """A page of the accounts that favoured the post, without those with whom the viewer has a block."""
+    found = Favourite.objects.filter(post=post, account__is_active=True)
+    if viewer is not None:
+        found = found.exclude(account__in=graph.blocked_either_way(viewer.pk))
+    return graph.page(found, "account_id", cursor)
 
 
 def reblogged_by(viewer: Account | None, post: Post, cursor: graph.Cursor) -> graph.Page:

@@ -88,6 +88,12 @@ def blocks(account_id: int, cursor: Cursor) -> Page:
     return page(Block.objects.filter(blocker=account_id), "blocked_id", cursor)
 
 
+def blocked_either_way(account_id: int) -> QuerySet[Block, int]:
+    """The ids of those whom the account blocks, and of those who block it, to be asked for in another statement."""
+    blocking = Block.objects.filter(blocker=account_id).values_list("blocked_id", flat=True)
+    return blocking.union(Block.objects.filter(blocked=account_id).values_list("blocker_id", flat=True))
+
+
 def mutes(account_id: int, cursor: Cursor) -> Page:
     """A page of those whom the account mutes now."""
     return page(Mute.objects.in_force().filter(account=account_id), "target_id", cursor)

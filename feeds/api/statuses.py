@@ -98,7 +98,7 @@ class FavouritedBy(APIView):
 
     def get(self, request: AnyRequest, post_id: int) -> Response:
         post, cursor = posts.get_visible(request.user, post_id), pagination.row_cursor(request, limit=40, cap=80)
-        return serializers.account_page(request, posts.favoured_by(post, cursor))
+        return serializers.account_page(request, posts.favoured_by(request.user, post, cursor))
 
 
 class Delivery(APIView):

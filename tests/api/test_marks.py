@@ -8,6 +8,7 @@ import pytest
 
 from feeds.api import throttling
 from feeds.models import Post
+from followers import relationships
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
 
@@ -49,6 +50,10 @@ def test_who_favoured_a_post_is_listed(api: Any) -> None:
         api(fan).post(f"/api/v1/statuses/{post.pk}/favourite")
     url = f"/api/v1/statuses/{post.pk}/favourited_by?limit=2"
     assert walk(api(), url) == [[fans[2].pk, fans[1].pk], [fans[0].pk]]
+    blocker, blocked = fans[:2]
+    relationships.block(blocker_id=blocker.pk, blocked_id=blocked.pk)
+    assert walk(api(blocker), url) == [[fans[2].pk, blocker.pk]]
+    assert walk(api(blocked), url) == [[fans[2].pk, blocked.pk]]
 
 
 def test_reblogging_twice_is_one_reblog_and_its_undo_answers_the_original(api: Any, drain: Any) -> None:

@@ -184,6 +184,27 @@ def test_a_batch_whose_attempts_are_spent_is_buried_and_counts_as_failed(setting
     assert fanout.report(post.pk)["batches"] == {"total": 2, "done": 1, "failed": 1}
 
 
+def test_a_dead_batch_driven_again_corrects_the_delivery_however_often(settings):  # 33
+    settings.FANOUT_BATCH, settings.BATCH_ATTEMPTS = 2, 1
+    author, readers = star(3)
+    post = PostFactory(author=author)
+    fanout.plan(post.pk, PUSH)
+    fanout._claim(post.pk, PUSH, 0)  # and the process dies
+    Batch.objects.update(lease_until=None)
+    fanout.deliver(post.pk, PUSH, 1)
+    fanout.bury()
+    fanout.finish(post.pk, PUSH, "reconciler")
+    assert stored(readers[0]) == []
+    assert fanout.redrive(post.pk) == 1
+    assert fanout.redrive(post.pk) == 0
+    assert fanout.report(post.pk)["state"] == "running"
+    for key in fanout.nudge():
+        tasks.push_batch_alone(*key, closed_by="reconciler")
+    assert parts(post) == {"audience": 3, "delivered": 3}
+    assert all(stored(reader) == [post.pk] for reader in readers)
+    assert fanout.redrive(post.pk) == 0 and fanout.report(post.pk)["state"] == "done"
+
+
 def test_a_retraction_reaches_all_who_follow_and_adds_up(settings):
     settings.FANOUT_BATCH = 2
     author, readers = star(5, away=1)
