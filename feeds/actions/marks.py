@@ -46,12 +46,14 @@ def unbookmark(*, account: Account, post: Post) -> None:
 
 @transaction.atomic
 def pin(*, author: Account, post: Post) -> None:
-    """Shows the author's post on top of the profile. Raises PermissionDenied, ValidationError."""
+    """Shows the author's post on top of the profile. Raises PermissionDenied, ValidationError, Post.DoesNotExist."""
     if post.author_id != author.pk:
         raise PermissionDenied("Only the author can pin a post")
     if post.reblog_of_id or post.visibility == "direct":
         raise ValidationError({"post": ValidationError("of this kind can't be pinned", "invalid")})
-    Account.objects.select_for_update(no_key=True).get(pk=author.pk)  # the limit holds for two at once, too
+    # The post, then its author, as all do: the limit holds for two at once, too.
+    Post.objects.live().select_for_update(no_key=True).get(pk=post.pk)
+    Account.objects.select_for_update(no_key=True).get(pk=author.pk)
     pinned = Post.objects.live().filter(author=author, pinned_at__isnull=False)
     if pinned.exclude(pk=post.pk).count() >= PINS_MAX:
         raise ValidationError({"post": ValidationError(f"limit of {PINS_MAX} pins reached", "too_many")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -80,7 +81,6 @@ def publish_post(
     return post if first == post.pk else Post.objects.live().get(pk=first)
 
 
-@transaction.atomic
 def reblog(
     *, author: Account, original: Post, visibility: str | None = None, created_at: datetime | None = None
 ) -> Post:
@@ -95,15 +95,18 @@ def reblog(
         visibility = Visibility.PRIVATE
     elif original.visibility not in (Visibility.PUBLIC, Visibility.UNLISTED):
         raise PermissionDenied("Only public posts can be reblogged")
-    Account.objects.select_for_update(no_key=True).get(pk=author.pk)  # two reblogs at once are one
-    found = Post.objects.live().filter(author=author, reblog_of=original).first()
-    if found is not None:
+    there = Post.objects.live().filter(author=author, reblog_of=original)
+    if (found := there.first()) is not None:
         return found
     post = Post(author=author, reblog_of=original, visibility=visibility or original.visibility)
-    _insert(post, created_at)
-    _announce(post)
-    _count_reblog(post, 1)
-    _count_post(post, 1)
+    try:
+        with transaction.atomic():
+            _insert(post, created_at)
+            _announce(post)
+            _count_reblog(post, 1)
+            _count_post(post, 1)
+    except IntegrityError:
+        return there.get()  # of two at once, the other one's
     return post
 
 
@@ -111,7 +114,8 @@ def unreblog(*, author: Account, original: Post) -> None:
     """Without a reblog it changes nothing."""
     found = Post.objects.live().filter(author=author, reblog_of=original.reblog_of_id or original.pk).first()
     if found is not None:
-        delete_post(author=author, post_id=found.pk)
+        with suppress(Post.DoesNotExist):  # undone at the same moment
+            delete_post(author=author, post_id=found.pk)
 
 
 @transaction.atomic
@@ -213,8 +217,8 @@ def _insert(post: Post, created_at: datetime | None) -> None:
             with transaction.atomic():
                 post.save(force_insert=True)
             return
-        except IntegrityError:
-            if attempt == ID_TRIES - 1:
+        except IntegrityError as clash:
+            if attempt == ID_TRIES - 1 or "reblog_once" in str(clash):
                 raise
 
 

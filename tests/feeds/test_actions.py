@@ -105,6 +105,29 @@ def test_the_same_key_at_once_is_one_post():  # 2
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_one_author_does_at_once_ends_in_right_counts_and_waits_in_no_circle():
+    author, original = AccountFactory(), PostFactory()
+
+    def act(n: int) -> None:
+        try:
+            for _ in range(6):
+                actions.reblog(author=author, original=original)
+                answer = PostFactory(author=author, in_reply_to=original)
+                actions.pin(author=author, post=answer)
+                actions.unreblog(author=author, original=original)
+                actions.delete_post(author=author, post_id=answer.pk)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(act, range(4)))
+    original.refresh_from_db()
+    author.refresh_from_db()
+    assert (original.reblogs_count, original.replies_count, author.statuses_count) == (0, 0, 0)
+    assert Post.objects.live().get() == original
+
+
+@pytest.mark.django_db(transaction=True)
 def test_two_who_follow_each_other_at_once_do_not_wait_for_each_other():
     one, two = AccountFactory(), AccountFactory()
 
