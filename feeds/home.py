@@ -15,7 +15,7 @@ import redis
 from followers.models import Account
 
 from . import metrics, timelines
-from .database import rows
+from .database import exists, rows
 from .entities import JOIN, REF, Ref, hydrate, ref
 from .models import HIDDEN, ID_END, VISIBLE
 from .posts import Cursor, Page
@@ -56,20 +56,25 @@ _SOURCES = """
         WHERE %(deep)s AND f.follower_id = %(viewer)s
         ORDER BY p.id {order} LIMIT %(count)s)"""
 
-_FOLLOWS = "EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s)"
+_FOLLOWS = exists("SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s")
+_TAGGED = exists(
+    """SELECT 1 FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
+        WHERE t.post_id = p.id AND f.account_id = %(viewer)s"""
+)
+_WITHOUT_REBLOGS = exists(
+    "SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs"
+)
 
 # The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one. Its rules have names,
 # since explain.py says which of them a post breaks.
-FOLLOWED = f"""(p.author_id = %(viewer)s OR {_FOLLOWS.format(account="p.author_id")} OR EXISTS (
-    SELECT 1 FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
-    WHERE t.post_id = p.id AND f.account_id = %(viewer)s))"""
+FOLLOWED = f"(p.author_id = %(viewer)s OR {_FOLLOWS.format(account='p.author_id')} OR {_TAGGED})"
 REPLY_SHOWN = f"""(p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
     OR {_FOLLOWS.format(account="p.in_reply_to_account_id")})"""
-REBLOG_SHOWN = """(p.reblog_of_id IS NULL OR NOT EXISTS (
-    SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs))"""
-ON_EXCLUSIVE_LIST = """EXISTS (
-    SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
-    WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id)"""
+REBLOG_SHOWN = f"(p.reblog_of_id IS NULL OR NOT {_WITHOUT_REBLOGS})"
+ON_EXCLUSIVE_LIST = exists(
+    """SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
+        WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id"""
+)
 _CANDIDATE = f"""
     p.home_mode <> 'none' AND {FOLLOWED}
     AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}

@@ -16,6 +16,8 @@ from django.db.models.functions import Now
 
 from followers.models import Account
 
+from .database import exists, likely
+
 ID_END = 1 << 58
 """All post ids lie below it, until the year 2109: doubles (the scores of Redis) hold them exactly, being multiples of 32."""
 
@@ -38,47 +40,46 @@ class PostMode(models.TextChoices):
 # Who may see a post, and who would rather not: each is decided here and nowhere else. SQL of a boolean, where `{post}` is
 # a row of feeds_post and %(viewer)s an account's id, or NULL for anybody.
 
-_BLOCKED = """EXISTS (
-    SELECT 1 FROM followers_block WHERE (blocker_id, blocked_id) IN (
-        (%(viewer)s::bigint, {account}), ({account}, %(viewer)s::bigint)))"""
+_BLOCKED = exists(
+    """SELECT 1 FROM followers_block WHERE (blocker_id, blocked_id) IN (
+        (%(viewer)s::bigint, {account}), ({account}, %(viewer)s::bigint))"""
+)
+_MENTIONED = exists("SELECT 1 FROM feeds_mention WHERE post_id = {post}.id AND account_id = %(viewer)s::bigint")
+_ACTIVE = exists("SELECT 1 FROM followers_account WHERE id = {post}.author_id AND is_active")
+_FOLLOWED = exists(
+    "SELECT 1 FROM followers_follow WHERE followee_id = {post}.author_id AND follower_id = %(viewer)s::bigint"
+)
+_MUTED = exists(
+    """SELECT 1 FROM followers_mute WHERE account_id = %(viewer)s::bigint AND target_id = {post}.author_id
+        AND (expires_at IS NULL OR expires_at > now())"""
+)
+_MENTIONS_BLOCKED = exists(
+    f"SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account='m.account_id')}"
+)
 
 _MAY_SEE = f"""(
-    {{post}}.deleted_at IS NULL
-    AND EXISTS (SELECT 1 FROM followers_account WHERE id = {{post}}.author_id AND is_active)
+    {{post}}.deleted_at IS NULL AND {_ACTIVE}
     AND coalesce({{post}}.author_id = %(viewer)s::bigint OR (
-        ({{post}}.visibility IN ('public', 'unlisted')
-            OR ({{post}}.visibility = 'private' AND EXISTS (
-                SELECT 1 FROM followers_follow
-                WHERE followee_id = {{post}}.author_id AND follower_id = %(viewer)s::bigint))
-            OR EXISTS (SELECT 1 FROM feeds_mention WHERE post_id = {{post}}.id AND account_id = %(viewer)s::bigint))
+        ({{post}}.visibility IN ('public', 'unlisted') OR ({{post}}.visibility = 'private' AND {_FOLLOWED})
+            OR {_MENTIONED})
         AND NOT {_BLOCKED.format(account="{post}.author_id")}), false))"""
 
-_RATHER_NOT = f"""(
-    EXISTS (
-        SELECT 1 FROM followers_mute
-        WHERE account_id = %(viewer)s::bigint AND target_id = {{post}}.author_id
-          AND (expires_at IS NULL OR expires_at > now()))
-    OR coalesce({{post}}.author_id <> %(viewer)s::bigint AND EXISTS (
-        SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account="m.account_id")}), false))"""
+_RATHER_NOT = f"({_MUTED} OR coalesce({{post}}.author_id <> %(viewer)s::bigint AND {_MENTIONS_BLOCKED}, false))"
 
 
-def _with_original(rule: str, together: str) -> str:
-    """The rule for the post and, if it is a reblog, for its original."""
-    original = f"SELECT 1 FROM feeds_post o WHERE o.id = {{post}}.reblog_of_id AND {rule.format(post='o')}"
-    return {
-        "both": f"({rule} AND ({{post}}.reblog_of_id IS NULL OR EXISTS ({original})))",
-        "either": f"({rule} OR EXISTS ({original}))",
-    }[together]
+def _of_original(rule: str) -> str:
+    """The rule for what the post reblogs; false where it reblogs nothing."""
+    return exists(f"SELECT 1 FROM feeds_post o WHERE o.id = {{post}}.reblog_of_id AND {rule.format(post='o')}")
 
 
-VISIBLE = _with_original(_MAY_SEE, "both")
+VISIBLE = likely(f"{_MAY_SEE} AND ({{post}}.reblog_of_id IS NULL OR {_of_original(_MAY_SEE)})")
 """The post lives, and the viewer may see it by any door. A block, either way, takes that away; a mute does not."""
 
-HIDDEN = _with_original(_RATHER_NOT, "either")
+HIDDEN = likely(f"{_RATHER_NOT} OR {_of_original(_RATHER_NOT)}")
 """The viewer muted the author, or the post mentions somebody with whom there is a block: it is on no timeline of theirs."""
 
-STORED = """({post}.deleted_at IS NULL AND {post}.home_mode = 'push' AND ({post}.visibility <> 'direct' OR EXISTS (
-    SELECT 1 FROM feeds_mention WHERE post_id = {post}.id AND account_id = %(viewer)s::bigint)))"""
+STORED = f"""({{post}}.deleted_at IS NULL AND {{post}}.home_mode = 'push'
+    AND ({{post}}.visibility <> 'direct' OR {_MENTIONED}))"""
 """A follower's timeline in Redis holds the post: more than a page shows. What may become right again is stored."""
 
 

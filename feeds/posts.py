@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from followers import graph
 from followers.models import Account, List
 
-from .database import rows
+from .database import likely, rows
 from .entities import Entity, hydrate, iso, refs
 from .models import HIDDEN, ID_END, VISIBLE, Bookmark, Favourite, Post, PostQuerySet, Tag, TagFollow
 
@@ -138,8 +138,8 @@ def tag_timeline(
         viewer,
         cursor,
         sources=wanted,
-        table="feeds_posttag t JOIN feeds_post p ON p.id = t.post_id",
-        where="""t.tag_id = s.id AND p.visibility = 'public'
+        table="feeds_posttag t JOIN feeds_post p ON p.id = t.post_id WHERE t.tag_id = s.id",
+        where="""p.visibility = 'public'
             AND (SELECT count(*) FROM feeds_posttag r WHERE r.post_id = p.id AND r.tag_id = ANY(%(required)s)) = %(all)s
             AND NOT EXISTS (SELECT 1 FROM feeds_posttag f WHERE f.post_id = p.id AND f.tag_id = ANY(%(forbidden)s))""",
         key="t.post_id",
@@ -161,9 +161,8 @@ def list_timeline(viewer: Account, list_id: int, cursor: Cursor) -> Page:
         viewer,
         cursor,
         sources=list(found.members.values_list("account_id", flat=True)),
-        table="feeds_post p",
-        where="""p.author_id = s.id
-            AND (p.reblog_of_id IS NULL OR EXISTS (
+        table="feeds_post p WHERE p.author_id = s.id AND p.deleted_at IS NULL",
+        where="""(p.reblog_of_id IS NULL OR EXISTS (
                 SELECT 1 FROM followers_follow
                 WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND reblogs))
             AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id = p.author_id
@@ -180,13 +179,16 @@ def list_timeline(viewer: Account, list_id: int, cursor: Cursor) -> Page:
 def _merged(
     viewer: Account | None, cursor: Cursor, *, sources: list[int], table: str, where: str, key: str, **values: Any
 ) -> Page:
-    """A page of several sources at once (authors, tags): the first ones of each by its own index, then the first of all."""
+    """A page of several sources at once (authors, tags): the first ones of each by its own index, then the first of all.
+
+    `table` says where a source's posts are, `key` is the index's column to go by.
+    """
     found = rows(
         f"""
         SELECT DISTINCT p.id FROM unnest(%(sources)s::bigint[]) s (id) CROSS JOIN LATERAL (
             SELECT p.id FROM {table}
-            WHERE {where} AND {key} < %(below)s AND {key} > %(above)s
-              AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
+              AND {key} < %(below)s AND {key} > %(above)s
+              AND {likely(where)} AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
             ORDER BY {key} {{order}} LIMIT %(count)s) p
         ORDER BY p.id {{order}} LIMIT %(count)s
         """.format(order="ASC" if cursor.nearest else "DESC"),
