@@ -53,7 +53,7 @@ _MUTED = exists(
     """SELECT 1 FROM followers_mute WHERE account_id = %(viewer)s::bigint AND target_id = {post}.author_id
         AND (expires_at IS NULL OR expires_at > now())"""
 )
-_MENTIONS_BLOCKED = exists(
+_NAMES_BLOCKED = exists(
     f"SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account='m.account_id')}"
 )
 
@@ -64,7 +64,10 @@ _MAY_SEE = f"""(
             OR {_MENTIONED})
         AND NOT {_BLOCKED.format(account="{post}.author_id")}), false))"""
 
-_RATHER_NOT = f"({_MUTED} OR coalesce({{post}}.author_id <> %(viewer)s::bigint AND {_MENTIONS_BLOCKED}, false))"
+MENTIONS_BLOCKED = f"coalesce({{post}}.author_id <> %(viewer)s::bigint AND {_NAMES_BLOCKED}, false)"
+"""Somebody else's post mentions somebody with whom the viewer has a block."""
+
+_RATHER_NOT = f"({_MUTED} OR {MENTIONS_BLOCKED})"
 
 
 def _of_original(rule: str) -> str:

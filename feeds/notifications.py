@@ -12,7 +12,7 @@ from followers.models import Account, Follow
 
 from .database import changed, rows
 from .entities import iso
-from .models import HIDDEN, VISIBLE, Favourite, Marker, Notification
+from .models import MENTIONS_BLOCKED, VISIBLE, Favourite, Marker, Notification
 from .posts import Cursor
 
 # Who is to be told what, by event: (account, type, cause, from_account, post). A cause is locked, so that whoever takes
@@ -37,6 +37,7 @@ CAUSES = {
         SELECT p.author_id, 'favourite', f.id, f.account_id, p.id
         FROM feeds_favourite f JOIN feeds_post p ON p.id = f.post_id WHERE f.id = %(subject)s FOR SHARE OF f""",
 }
+# A mute may leave notifications alone: so it is looked at here, and not HIDDEN of the post.
 _HIDES = """(EXISTS (
         SELECT 1 FROM followers_block
         WHERE (blocker_id, blocked_id) IN ((n.account_id, n.from_account_id), (n.from_account_id, n.account_id)))
@@ -54,7 +55,7 @@ def notify(event: str, subject_id: int, object_id: int = 0) -> int:
         JOIN followers_account a ON a.id = n.account_id AND a.is_active
         LEFT JOIN feeds_post p ON p.id = n.post_id
         WHERE n.account_id <> n.from_account_id AND NOT {_HIDES}
-          AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(HIDDEN)})
+          AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(MENTIONS_BLOCKED)})
         ORDER BY n.account_id
         ON CONFLICT DO NOTHING
         """,
@@ -147,7 +148,7 @@ def _readable(account: Account, *, where: str, order: str, limit: int, **values:
         FROM feeds_notification n JOIN followers_account a ON a.id = n.from_account_id
         LEFT JOIN feeds_post p ON p.id = n.post_id
         WHERE n.account_id = %(viewer)s AND NOT n.dismissed AND a.is_active AND NOT {_HIDES} AND {where}
-          AND (p.id IS NULL OR {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")})
+          AND (p.id IS NULL OR {VISIBLE.format(post="p")} AND NOT {MENTIONS_BLOCKED.format(post="p")})
           AND (n.type <> 'reblog' OR EXISTS (SELECT 1 FROM feeds_post WHERE id = n.cause_id AND deleted_at IS NULL))
         ORDER BY n.id {order} LIMIT %(limit)s
         """,

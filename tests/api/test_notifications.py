@@ -92,12 +92,15 @@ def test_nobody_is_told_of_somebody_hidden_before_or_after(api: Any, drain: Any,
 
 
 def test_a_mute_may_leave_notifications(api: Any, drain: Any, alice: Account) -> None:
-    bob = AccountFactory()
-    answer = api(alice).post(f"/api/v1/accounts/{bob.pk}/mute", {"notifications": False}, format="json")
-    assert (answer.json()["muting"], answer.json()["muting_notifications"]) == (True, False)
-    actions.follow(follower=bob, followee_id=alice.pk)
+    bob, caller = AccountFactory(), api(alice)
+    answer = caller.post(f"/api/v1/accounts/{bob.pk}/mute", {"notifications": False}, format="json").json()
+    assert (answer["muting"], answer["muting_notifications"]) == (True, False)
+    everything(alice, bob)
     drain()
-    assert told(api(alice)) == [("follow", bob.pk)]
+    kept = {"follow", "mention", "favourite", "reblog"}
+    assert {kind for kind, _ in told(caller)} == kept and len(told(caller)) == 5
+    actions.mute(account=alice, target_id=bob.pk)
+    assert told(caller) == []
 
 
 def test_what_is_taken_back_is_told_no_more(api: Any, drain: Any, alice: Account) -> None:
