@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feeds import actions, departures, fanout, notifications, outbox, rebuild, timelines, verify
-from feeds.models import Batch, Favourite, Kind, Outbox, Post
+from feeds.models import Batch, Bookmark, Favourite, Kind, Mention, Notification, Outbox, Post
 from feeds.redis_client import client
 from followers.models import Account, Follow
 from tests.factories import AccountFactory, PostFactory, follow, star
@@ -170,3 +170,16 @@ def test_nobody_is_told_of_a_deleted_account(drain):
     actions.delete_account(account=account)
     drain()
     assert notifications.unread_count(reader) == 0
+
+
+def test_what_others_did_to_a_deleted_account_goes_slice_by_slice(drain, monkeypatch):
+    monkeypatch.setattr(departures, "SLICE", 2)
+    account = AccountFactory()
+    for _ in range(5):
+        post = PostFactory(text=f"for @{account.username}")
+        actions.bookmark(account=account, post=post)
+    drain()
+    assert Notification.objects.filter(account=account).count() == Bookmark.objects.count() == 5
+    actions.delete_account(account=account)
+    drain()
+    assert not any(model.objects.exists() for model in (Notification, Bookmark, Mention))
