@@ -19,7 +19,7 @@ from followers.models import Account
 from .database import exists, likely
 
 ID_END = 1 << 58
-"""All post ids lie below it, until the year 2109: doubles (the scores of Redis) hold them exactly, being multiples of 32."""
+"""All post ids lie below it, until the year 2109: doubles (the numbers of Lua) hold them exactly, being multiples of 32."""
 
 
 class Visibility(models.TextChoices):

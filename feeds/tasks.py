@@ -11,7 +11,7 @@ import logging
 from celery import chord, shared_task
 from django.conf import settings
 
-from . import actions, departures, entities, fanout, notifications, outbox, rebuild, search, verify
+from . import actions, departures, entities, fanout, notifications, outbox, rebuild, search, timelines, verify
 from .database import STORE_ERRORS, rows
 from .models import Heartbeat, Kind
 
@@ -142,6 +142,7 @@ def reconcile() -> dict[str, int]:
             "buried": fanout.bury(),
             "finished": fanout.finish_overdue(),
             "resent": outbox.resend(),
+            "swept": timelines.sweep() or 0,
         }
     finally:
         rows("SELECT pg_advisory_unlock(%(lock)s)", lock=RECONCILER)

@@ -2,11 +2,13 @@
 
 Verbs for many readers (`push`, `remove`, `purge`, `build_empty`, `evict`) take their ids packed in a string, '1,2,3', as
 PostgreSQL gives them: Python never touches the single follower. Verbs for one reader are what a page (`page`), a changed
-follow (`ids`, `sync`) and a rebuild (`begin`, `fill`, `finish`) need. Each verb is one atomic call.
+follow (`ids`, `sync`) and a rebuild (`begin`, `fill`, `finish`) need. Each of them is one atomic call; `sweep`, after a
+failover, is many.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +23,10 @@ from .models import ID_END
 from .redis_client import client
 
 PREFIX = "home:"
+SWEPT = "swept"  # the key of the reign under which no timeline of an earlier one is left
 BUCKETS = 128  # of the keys' hash tags, as in head.lua: all keys of a bucket lie in one slot of a cluster
 ABANDONED_AFTER = 120  # seconds a timeline may stay half built
+SWEPT_AT_ONCE = 1_000  # keys of a call
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,12 @@ class Stored:
 
 @dataclass(frozen=True)
 class Dump:
-    """A timeline just as Redis holds it: every (member, score) but the mark, in Redis's order."""
+    """A timeline just as Redis holds it: every element but the mark, in Redis's order."""
 
     state: str  # 'absent', 'building' or 'built'
     cover: int
-    entries: list[tuple[str, float]]
-    mark_is_last: bool
+    entries: list[str]
+    mark_at: int  # how many of them stand before the mark
 
 
 def key(reader_id: int) -> str:
@@ -49,9 +53,15 @@ def key(reader_id: int) -> str:
 
 def push(post_id: int, readers: str, *, deadline: int) -> int | None:
     """Adds the post where a timeline exists. How many of the readers have one, or None if it came after the deadline."""
-    limits = (settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY)
-    found = _call("push", PREFIX, deadline, post_id, *limits, readers)
-    return None if found < 0 else found
+    found = push_many([(post_id, readers)], deadline=deadline)
+    return None if found is None else found[0]
+
+
+def push_many(posts: list[tuple[int, str]], *, deadline: int) -> list[int] | None:
+    """The same for several posts, each with readers of its own: for each how many of them have a timeline."""
+    pairs = (word for post in posts for word in post)
+    found: list[int] | None = _call("push", [PREFIX, SWEPT], deadline, *pairs)
+    return found
 
 
 def remove(post_id: int, readers: str) -> int:
@@ -81,9 +91,7 @@ def page(reader_id: int, *, below: int, above: int, count: int, nearest: bool = 
 
     None where no built timeline is. What is at or below `cover` must come from PostgreSQL.
     """
-    found = _call(
-        "page", key(reader_id), settings.TIMELINE_LIMIT, below, above, count, "nearest" if nearest else "newest"
-    )
+    found = _call("page", key(reader_id), below, above, count, "nearest" if nearest else "newest")
     return Stored(int(found[0]), [int(post_id) for post_id in found[1:]]) if found else None
 
 
@@ -95,7 +103,7 @@ def ids(reader_id: int) -> Stored | None:
 
 def sync(reader_id: int, *, add: list[int], remove: list[int], floor: int, deadline: int) -> bool:
     """Adds, removes, and raises the coverage to `floor` (0: leaves it). False if it came after the deadline."""
-    return _call("sync", key(reader_id), deadline, settings.TIMELINE_LIMIT, floor, len(add), *add, *remove) >= 0
+    return _call("sync", key(reader_id), deadline, floor, len(add), *add, *remove) >= 0
 
 
 def begin(reader_id: int, token: str) -> None:
@@ -110,7 +118,26 @@ def fill(reader_id: int, token: str, *, add: list[int], remove: list[int]) -> bo
 
 def finish(reader_id: int, token: str, *, cover: int) -> bool:
     """Ends the rebuild: readers are served from here, above `cover`. False if another rebuild has taken it over."""
-    return bool(_call("finish", key(reader_id), token, cover, settings.TIMELINE_LIMIT))
+    return bool(_call("finish", key(reader_id), token, cover))
+
+
+def sweep() -> int | None:
+    """Drops the timelines of earlier reigns, after a failover, and has pushes know it. How many keys it looked at.
+
+    None if there was nothing to do: almost always, and one call says so. Until it is done pushes look at each mark.
+    """
+    if _call("swept", SWEPT, ""):
+        return None
+    seen, reigns = 0, set[str]()
+    keys = client().scan_iter(match=f"{PREFIX}*", count=SWEPT_AT_ONCE)
+    while some := list(islice(keys, SWEPT_AT_ONCE)):
+        reigns.add(_call("sweep", some))
+        seen += len(some)
+    # Of a server that had none the reign is asked for likewise. A failover meanwhile: the next call begins again.
+    reigns.add(_call("sweep", []))
+    if len(reigns) == 1:
+        _call("swept", SWEPT, reigns.pop())
+    return seen
 
 
 def dump(reader_ids: list[int]) -> list[Dump]:
@@ -118,23 +145,20 @@ def dump(reader_ids: list[int]) -> list[Dump]:
     asked = client().pipeline(transaction=False)
     asked.info("replication")
     for reader_id in reader_ids:
-        # Not zrange(): the library would convert each score to text and back, which takes longer than all the rest.
-        asked.execute_command("ZRANGE", key(reader_id), 0, -1, "WITHSCORES")
+        asked.lrange(key(reader_id), 0, -1)
     info, *stored = asked.execute()
     reign = info["master_replid"][:12]
     return [_read_dump(entries, reign) for entries in stored]
 
 
-def _read_dump(entries: list[Any], reign: str) -> Dump:
-    if entries and isinstance(entries[0], str):  # RESP2 has no pairs
-        entries = list(zip(entries[::2], map(float, entries[1::2]), strict=True))
-    at = next((n for n in range(len(entries) - 1, -1, -1) if entries[n][0].endswith(f":{reign}")), None)
-    if at is None:
-        return Dump("absent", 0, entries, mark_is_last=False)
-    mark, score = entries.pop(at)
-    if mark.startswith("b:"):
-        return Dump("building", 0, entries, mark_is_last=at == len(entries))
-    return Dump("built", int(min(max(-score, 0), ID_END)), entries, mark_is_last=at == len(entries))
+def _read_dump(entries: list[str], reign: str) -> Dump:
+    mark = re.compile(rf"(?:c:(\d+)|b:\w+):{reign}")
+    for at in reversed(range(len(entries))):
+        if found := mark.fullmatch(entries[at]):
+            rest = entries[:at] + entries[at + 1 :]
+            state, cover = ("building", 0) if found[1] is None else ("built", min(int(found[1]), ID_END))
+            return Dump(state, cover, rest, mark_at=at)
+    return Dump("absent", 0, entries, mark_at=0)
 
 
 def ping() -> bool:
@@ -145,11 +169,13 @@ def ping() -> bool:
         return False
 
 
-def _call(script: str, key_: str, *args: Any) -> Any:
-    return _script(script)(keys=[key_], args=args, client=client())
+def _call(script: str, keys: str | list[str], *args: Any) -> Any:
+    keys = [keys] if isinstance(keys, str) else keys
+    return _script(script, settings.TIMELINE_LIMIT, settings.TIDY_EVERY)(keys=keys, args=args, client=client())
 
 
 @cache
-def _script(name: str) -> Any:
+def _script(name: str, limit: int, every: int) -> Any:
     folder = Path(__file__).parent / "lua"
-    return client().register_script((folder / "head.lua").read_text() + (folder / f"{name}.lua").read_text())
+    text = (folder / "head.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return client().register_script(f"local limit, every = {limit}, {every}\n{text}")

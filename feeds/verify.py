@@ -1,6 +1,6 @@
 """Compares home timelines in Redis with what PostgreSQL says they should hold, by a plan of its own.
 
-None of the code that fills timelines is used: PostgreSQL joins follows with posts, Redis gives its sorted sets as they are.
+None of the code that fills timelines is used: PostgreSQL joins follows with posts, Redis gives its lists as they are.
 A stored timeline lies between two bounds: every live post of a followee above its coverage is in it, else it is missing;
 everything in it is a live post of a followee, else it is a ghost. And each has the place that its id asks for.
 
@@ -16,7 +16,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 
 from django.conf import settings
 from django.core.cache import cache
@@ -36,7 +36,6 @@ LOOKS = 3  # what differs in each of them is drift
 EXAMPLES = 10
 SAMPLE = 100  # readers of a look for the gauge
 LAST_LOOK = "timelines:last_look"  # in the cache: lost with it, until the next look some minutes later
-OVERHANG = 200  # entries beyond the slack; at TRIM_EVERY 8 one chance in 10^11
 
 KINDS = ("missing", "ghosts", "misordered")
 
@@ -165,7 +164,7 @@ def _compare(readers: list[int], report: Report, only: int | None) -> None:
     built = [dump for dump in dumps.values() if dump.state == "built"]
     absent = [reader for reader, dump in dumps.items() if dump.state == "absent"]
     report.timelines += len(built)
-    report.entries += sum(only is None or member == str(only) for dump in built for member, _ in dump.entries)
+    report.entries += sum(only is None or member == str(only) for dump in built for member in set(dump.entries))
     report.absent += Account.objects.active().filter(pk__in=absent).values_list("pk", flat=True)
     drift = _look(dumps, only)
     for _ in range(LOOKS - 1):
@@ -214,7 +213,7 @@ def _wanted(dumps: dict[int, Dump]) -> dict[int, set[str]]:
         """,
         readers=list(dumps),
         covers=[dump.cover for dump in dumps.values()],
-        most=settings.TIMELINE_LIMIT + settings.TRIM_SLACK,
+        most=settings.TIMELINE_LIMIT + settings.TIDY_EVERY,
     )
     return {reader: set(ids.split(",")) for reader, ids in expected}
 
@@ -222,21 +221,20 @@ def _wanted(dumps: dict[int, Dump]) -> dict[int, set[str]]:
 def _differences(dump: Dump, wanted: set[str]) -> tuple[set[str], set[str], set[str]]:
     """Members missing, those not known to be wanted, and those in a wrong place.
 
-    An entry beyond TIMELINE_LIMIT is one that was not trimmed yet: readers take its id for the coverage. One beyond the
-    OVERHANG has no place at all: so many are never left by chance.
+    The front may hold its entries in any order, and twice. Behind it each is above the coverage and below the one before.
+    An entry beyond TIMELINE_LIMIT is one that was not trimmed yet: readers take its id for the coverage. One beyond what
+    a trim leaves has no place at all, nor has one behind the mark.
     """
-    members = [member for member, _ in dump.entries]
-    stored = set(members)
+    stored = set(dump.entries)
     missing, surplus = wanted - stored, stored - wanted
-    limit = settings.TIMELINE_LIMIT
-    if missing and len(members) > limit:
-        cover = _post_id(members[limit]) or 0
-        missing = {member for member in missing if int(member) > cover}
-    misordered = set(members[limit + settings.TRIM_SLACK + OVERHANG :])
-    if surplus or not dump.mark_is_last or any(score != -float(member) for member, score in dump.entries):
-        misordered |= {
-            member for member, score in dump.entries if score != -(_post_id(member) or 0) or score >= -dump.cover
-        }
+    limit, front = settings.TIMELINE_LIMIT, settings.TIDY_EVERY - 1
+    if missing and len(stored) > limit:
+        places = sorted((_post_id(member) or 0 for member in stored), reverse=True)
+        missing = {member for member in missing if int(member) > places[limit]}
+    behind = [(member, _post_id(member) or 0) for member in dump.entries[front:]]
+    misordered = {member for member, place in behind if place <= dump.cover}
+    misordered |= {member for (_, before), (member, place) in pairwise(behind) if place >= before}
+    misordered |= set(dump.entries[min(limit + settings.TIDY_EVERY, dump.mark_at) :])
     return missing, surplus, misordered
 
 

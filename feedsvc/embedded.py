@@ -42,7 +42,7 @@ VALKEYS = {
     # Messages and chord counters survive a restart. At most a second of them is lost; the reconciler finds what was.
     "broker": 'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction',
     # Timelines are rebuilt from PostgreSQL, and one that lost entries must never look whole: no file, no eviction.
-    "timelines": 'appendonly no\nsave ""\nmaxmemory-policy noeviction\nzset-max-listpack-entries 1024',
+    "timelines": 'appendonly no\nsave ""\nmaxmemory-policy noeviction',
     "cache": 'appendonly no\nsave ""\nmaxmemory 64mb\nmaxmemory-policy allkeys-lru',
 }
 VALKEY_CONF = """\

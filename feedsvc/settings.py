@@ -85,10 +85,9 @@ except EnvError as wrong:
 
 NUDGE_AFTER = LEASE // 2  # seconds until the reconciler publishes a batch again that nobody works on
 RESEND_AFTER = LEASE * 3 // 2  # seconds until the relay sends a task again that was sent and is not done
-# A push looks at a timeline's length for one post in TRIM_EVERY, and trims it if it is longer than the limit by more than
-# TRIM_SLACK. Readers never see more than TIMELINE_LIMIT.
-TRIM_SLACK = 32
-TRIM_EVERY = 8
+# Pushes to a timeline until it is put in order, and trimmed: a lower number costs pushes, a higher one pages. So many entries
+# more than TIMELINE_LIMIT may lie there; readers never see them.
+TIDY_EVERY = 32
 PUSH_CHUNK = 1_000  # followers per script call: longer calls make readers wait
 CHORD_MEMBERS = 200  # batches per chord; a larger fan-out comes in waves
 

@@ -2,6 +2,6 @@
 -- KEYS[1] the timeline    ARGV token, seconds until an abandoned one goes
 
 call('DEL', KEYS[1])
-call('ZADD', KEYS[1], '+inf', 'b:' .. ARGV[1] .. ':' .. reign)
+call('RPUSH', KEYS[1], 'b:' .. ARGV[1] .. ':' .. reign)
 call('EXPIRE', KEYS[1], ARGV[2])
 return 1

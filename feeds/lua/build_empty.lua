@@ -5,9 +5,9 @@
 local made = 0
 for reader in string.gmatch(ARGV[1], '%d+') do
   local key = key_of(KEYS[1], reader)
-  if call('ZRANGE', key, -1, -1)[1] ~= built then
+  if not cover_of(mark_of(key)) then
     call('DEL', key)
-    call('ZADD', key, 0, built)
+    call('RPUSH', key, 'c:0:' .. reign)
     made = made + 1
   end
 end

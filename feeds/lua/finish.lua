@@ -1,12 +1,8 @@
 -- Turns a timeline that is being built into a built one.
--- KEYS[1] the timeline    ARGV token, coverage (id), limit
+-- KEYS[1] the timeline    ARGV token, coverage (id)
 -- Returns 1, or 0 where another rebuild, or nobody, has it now.
 
-local key, building, cover = KEYS[1], 'b:' .. ARGV[1] .. ':' .. reign, ARGV[2]
-if call('ZRANGE', key, -1, -1)[1] ~= building then return 0 end
-call('ZREM', key, building)
-if cover ~= '0' then call('ZREMRANGEBYSCORE', key, '-' .. cover, '+inf') end
-call('ZADD', key, '-' .. cover, built)
-trim(key, tonumber(ARGV[3]))
-call('PERSIST', key)
+local key = KEYS[1]
+if mark_of(key) ~= 'b:' .. ARGV[1] .. ':' .. reign then return 0 end
+write(key, call('LRANGE', key, 0, -2), ARGV[2])
 return 1

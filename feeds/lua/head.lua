@@ -1,15 +1,21 @@
--- Before every script: the reign, the deadline, and the trim.
+-- Before every script: what a timeline looks like, and what is done to one.
 --
--- A home timeline is one sorted set, home:{BUCKET}:READER; members post ids, score -id, so that a push lands at the head.
--- Its last element, always, is the mark: existence, state, coverage and reign in one.
---   c:REIGN       score -COVER  built: every pushed post above COVER is here
---   b:TOKEN:REIGN score +inf    being built by the rebuild that holds TOKEN
--- No mark, or one of another reign: the timeline counts as absent, and PostgreSQL serves.
+-- A home timeline is one list, home:{BUCKET}:READER: post ids, and as its last element, always, the mark: existence, state,
+-- coverage and reign in one.
+--   c:COVER:REIGN  built: every pushed post above COVER is here
+--   b:TOKEN:REIGN  being built by the rebuild that holds TOKEN
+-- No mark of this reign: the timeline counts as absent, and PostgreSQL serves.
+--
+-- A push puts its id at the front, whatever its place, since one LPUSHX is then all that it costs. So of a built timeline
+-- fewer than `every` elements, the front, may be out of order, doubled, or not above the coverage; what is behind them is
+-- above it and descends strictly. `tidy` puts all in order. It is called by the push that makes the length a multiple of
+-- `every`, and before and after what makes the list shorter, so that there are never more pushes between two of its calls.
+--
 -- Post ids are multiples of 32 below 2^58, which a double holds exactly; they travel as strings.
+-- Set before this text: limit (of a timeline, in ids), every.
 
 local call = redis.call
 local reign = string.sub(string.match(call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 12)
-local built = 'c:' .. reign
 
 local function late(deadline)
   if deadline == '0' then return false end
@@ -17,18 +23,85 @@ local function late(deadline)
   return now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(deadline)
 end
 
-local function integer(score) return string.format('%.0f', math.abs(tonumber(score))) end
+-- The mark of a timeline of this reign; nothing where none is. One of an earlier reign is dropped.
+local function mark_of(key)
+  local mark = call('LINDEX', key, -1)
+  if not mark then return false end
+  if string.sub(mark, -12) == reign then return mark end
+  call('UNLINK', key)
+  return false
+end
 
--- Keeps the `limit` newest of a built timeline; the newest that goes becomes the coverage.
-local function trim(key, limit)
-  local cut = call('ZRANGE', key, limit, limit)[1]
-  if cut and cut ~= built then
-    call('ZREMRANGEBYRANK', key, limit, -1)
-    call('ZADD', key, '-' .. cut, built)
+-- The coverage, of a built timeline's mark.
+local function cover_of(mark) return mark and string.match(mark, '^c:(%d+):') end
+
+local function number(id) return tonumber(id) or 0 end -- what is no id has no place, and goes with the next writing
+
+-- Makes the timeline a built one of these ids, in any order: those above the coverage, once, `limit` at most. The newest
+-- that does not fit becomes the coverage.
+local function write(key, ids, cover)
+  local places, lowest = {}, tonumber(cover)
+  for _, id in ipairs(ids) do
+    local place = number(id)
+    if place > lowest then places[#places + 1] = place end
+  end
+  table.sort(places)
+  local kept, last = {}, nil
+  for i = #places, 1, -1 do
+    if places[i] ~= last then
+      last = places[i]
+      local id = string.format('%.0f', last)
+      if #kept == limit then cover = id break end
+      kept[#kept + 1] = id
+    end
+  end
+  call('DEL', key)
+  for first = 1, #kept, 1000 do call('RPUSH', key, unpack(kept, first, math.min(first + 999, #kept))) end
+  call('RPUSH', key, 'c:' .. cover .. ':' .. reign)
+end
+
+-- Puts a built timeline in order. Mostly it is; else mostly its front alone is not, and all of that belongs before the rest.
+local function tidy(key)
+  local front = call('LRANGE', key, 0, every)
+  local behind = table.remove(front) -- an id that is in its place, or the mark
+  local lowest = tonumber(behind) or tonumber(cover_of(behind))
+  if not lowest then return end
+  local places, ordered, previous = {}, true, math.huge
+  for i, id in ipairs(front) do
+    places[i] = number(id)
+    ordered = ordered and places[i] < previous
+    previous = places[i]
+  end
+  if ordered and previous > lowest then return end
+  local cover = cover_of(mark_of(key))
+  if not cover then return end
+  table.sort(places)
+  if not tonumber(behind) or places[1] <= lowest then return write(key, call('LRANGE', key, 0, -2), cover) end
+  call('LTRIM', key, every, -1)
+  for i, place in ipairs(places) do
+    if place ~= places[i - 1] then call('LPUSH', key, string.format('%.0f', place)) end
   end
 end
 
-local tags = {} -- by bucket: to make a number into a string costs as much as half a ZADD
+-- Keeps the `limit` newest of a tidy built timeline; the newest that goes becomes the coverage.
+local function trim(key)
+  local cut = call('LINDEX', key, limit)
+  if not cut or not tonumber(cut) or not cover_of(mark_of(key)) then return end
+  call('LTRIM', key, 0, limit - 1)
+  call('RPUSH', key, 'c:' .. cut .. ':' .. reign)
+end
+
+-- In a tidy built timeline of `count` ids: the index, from 0, of the first one that is `bound` or less.
+local function place_of(key, count, bound)
+  local from, to = 0, count
+  while from < to do
+    local middle = math.floor((from + to) / 2)
+    if number(call('LINDEX', key, middle)) > bound then from = middle + 1 else to = middle end
+  end
+  return from
+end
+
+local tags = {} -- by bucket: to make a number into a string costs as much as half a push
 local function key_of(prefix, reader)
   local bucket = reader % 128
   local tag = tags[bucket]

@@ -1,20 +1,26 @@
 -- The ids of one timeline within exclusive bounds, and its coverage, in one answer.
--- KEYS[1] the timeline    ARGV limit of a timeline, below (id), above (id), count, 'newest' or 'nearest' (to above)
+-- KEYS[1] the timeline    ARGV below (id), above (id), count, 'newest' or 'nearest' (to above)
 -- Returns {coverage, id, id ...} in the order asked for, or nothing where no built timeline is.
 -- Ids at or below the coverage are never returned; an entry beyond the limit, not trimmed yet, counts as trimmed.
 
-local key, limit, below, above, count = KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
-local last = call('ZRANGE', key, -1, -1, 'WITHSCORES')
-if last[1] ~= built then return false end
-local cover = integer(last[2])
-local cut = call('ZRANGE', key, limit, limit)[1]
-if cut and cut ~= built then cover = cut end
-if tonumber(cover) > tonumber(above) then above = cover end
-local ids
-if ARGV[5] == 'newest' then
-  ids = call('ZRANGEBYSCORE', key, '(-' .. below, '(-' .. above, 'LIMIT', 0, count)
-else
-  ids = call('ZREVRANGEBYSCORE', key, '(-' .. above, '(-' .. below, 'LIMIT', 0, count)
+local key, below, above, count = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if not cover_of(mark_of(key)) then return false end
+tidy(key)
+local cover = cover_of(mark_of(key)) -- tidying may have trimmed
+local length = call('LLEN', key) - 1
+if length > limit then
+  length = limit
+  cover = call('LINDEX', key, limit)
+end
+local first = place_of(key, length, below - 32)
+local last = place_of(key, length, math.max(above, tonumber(cover)))
+local ids = {}
+if ARGV[4] == 'newest' then
+  last = math.min(last, first + count)
+  if first < last then ids = call('LRANGE', key, first, last - 1) end
+elseif first < last then
+  local found = call('LRANGE', key, math.max(first, last - count), last - 1)
+  for place = #found, 1, -1 do ids[#ids + 1] = found[place] end
 end
 table.insert(ids, 1, cover)
 return ids

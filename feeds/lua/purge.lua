@@ -6,8 +6,14 @@ local posts, gone = {}, 0
 for id in string.gmatch(ARGV[1], '%d+') do posts[id] = true end
 for reader in string.gmatch(ARGV[2], '%d+') do
   local key = key_of(KEYS[1], reader)
-  for _, id in ipairs(call('ZRANGE', key, 0, -1)) do
-    if posts[id] then gone = gone + call('ZREM', key, id) end
+  local mark = mark_of(key)
+  local here = {}
+  if mark then
+    for _, id in ipairs(call('LRANGE', key, 0, -2)) do
+      if posts[id] then here[#here + 1] = id end
+    end
   end
+  for _, id in ipairs(here) do gone = gone + call('LREM', key, 1, id) end
+  if #here > 0 and cover_of(mark) then tidy(key) end
 end
 return gone

@@ -1,31 +1,28 @@
--- Adds one post to the timelines of many readers, where they exist. Never creates one.
--- KEYS[1] the prefix of the keys    ARGV deadline (unix ms, 0: none), post id, limit, slack, every, readers ('1,2,3')
--- Looks whether a timeline must be trimmed for one post in `every` only, since that costs a third of a push: the id's
--- sequence number decides. Meanwhile a timeline is a little longer than the slack; readers cut it at the limit anyway.
--- Returns how many of the readers have a timeline (not how many were changed: a second run says the same), -1 if late.
+-- Adds posts to the timelines of many readers, where they exist. Never creates one.
+-- KEYS[1] the prefix of the keys, KEYS[2] the reign under which the timelines of all others were swept away
+-- ARGV deadline (unix ms, 0: none), then for each post its id and its readers ('1,2,3')
+-- That a key exists proves its reign only once it is swept; before, each mark is looked at, which costs half as much again.
+-- Returns for each post how many of its readers have a timeline (not how many were changed: a second run says the same),
+-- or nothing if late.
 
-if late(ARGV[1]) then return -1 end
-local prefix, id, limit = KEYS[1], ARGV[2], tonumber(ARGV[3])
-local most = limit + ARGV[4] + 1
-local score = '-' .. id
-local place = tonumber(score)
-local housekeeping = (id / 32) % ARGV[5] == 0
-local delivered = 0
-for reader in string.gmatch(ARGV[6], '%d+') do
-  local key = key_of(prefix, reader)
-  local last = call('ZRANGE', key, -1, -1, 'WITHSCORES')
-  local mark = last[1]
-  if mark == built then
-    delivered = delivered + 1
-    if place < tonumber(last[2]) then
-      call('ZADD', key, score, id)
-      if housekeeping and call('ZCARD', key) > most then trim(key, limit) end
+if late(ARGV[1]) then return false end
+local prefix, swept = KEYS[1], call('GET', KEYS[2]) == reign
+local delivered = {}
+for argument = 2, #ARGV, 2 do
+  local id, found = ARGV[argument], 0
+  for reader in string.gmatch(ARGV[argument + 1], '%d+') do
+    local key = key_of(prefix, reader)
+    if swept or mark_of(key) then
+      local length = call('LPUSHX', key, id)
+      if length > 0 then
+        found = found + 1
+        if length % every == 0 then
+          tidy(key)
+          trim(key)
+        end
+      end
     end
-  elseif mark and string.sub(mark, 1, 2) == 'b:' and string.sub(mark, -12) == reign then
-    delivered = delivered + 1
-    call('ZADD', key, score, id)
-  elseif mark then
-    call('UNLINK', key)
   end
+  delivered[#delivered + 1] = found
 end
 return delivered

@@ -1,25 +1,23 @@
 -- Makes one timeline agree with what PostgreSQL says of one author: adds and removes in one step.
--- KEYS[1] the timeline    ARGV deadline (unix ms), limit, floor (id), count of ids to add, those ids, the ids to remove
+-- KEYS[1] the timeline    ARGV deadline (unix ms), floor (id), count of ids to add, those ids, the ids to remove
 -- Returns -1 if late, 0 where no timeline is, else 1.
 
 if late(ARGV[1]) then return -1 end
-local key, limit, floor = KEYS[1], tonumber(ARGV[2]), ARGV[3]
-local last = call('ZRANGE', key, -1, -1, 'WITHSCORES')
-local mark = last[1]
+local key, floor, added = KEYS[1], ARGV[2], tonumber(ARGV[3])
+local mark = mark_of(key)
 if not mark then return 0 end
-local building = string.sub(mark, 1, 2) == 'b:' and string.sub(mark, -12) == reign
-if mark ~= built and not building then call('UNLINK', key) return 0 end
-local added = tonumber(ARGV[4])
-local cover = -tonumber(last[2])
-for i = 5, 4 + added do
-  if building or tonumber(ARGV[i]) > cover then call('ZADD', key, '-' .. ARGV[i], ARGV[i]) end
+local ids, removed = {}, {}
+for i = 4, 3 + added do ids[#ids + 1] = ARGV[i] end
+for i = 4 + added, #ARGV do removed[ARGV[i]] = true end
+local cover = cover_of(mark)
+if not cover then
+  for _, id in ipairs(ids) do call('LPUSH', key, id) end
+  for id in pairs(removed) do call('LREM', key, 0, id) end
+  return 1
 end
-for i = 5 + added, #ARGV do call('ZREM', key, ARGV[i]) end
-if not building then
-  if tonumber(floor) > cover then -- a bounded backfill: below it nothing is promised any more
-    call('ZREMRANGEBYSCORE', key, '-' .. floor, '+inf')
-    call('ZADD', key, '-' .. floor, built)
-  end
-  trim(key, limit)
+for _, id in ipairs(call('LRANGE', key, 0, -2)) do
+  if not removed[id] then ids[#ids + 1] = id end
 end
+-- After a bounded backfill nothing is promised any more at and below the floor.
+write(key, ids, tonumber(floor) > tonumber(cover) and floor or cover)
 return 1

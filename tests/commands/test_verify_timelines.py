@@ -39,8 +39,8 @@ def test_right_timelines_end_with_0_and_their_figures(reader):
 
 def test_drift_ends_with_1_and_is_named(reader):
     key = timelines.key(reader.pk)
-    [entry] = client().zrange(key, 0, -2)
-    client().zrem(key, entry)
+    [entry] = client().lrange(key, 0, -2)
+    client().lrem(key, 0, entry)
     code, lines = verify_timelines()
     assert code == 1
     assert f"  missing: post {entry} of reader {reader.pk}" in lines
@@ -62,28 +62,32 @@ def test_a_sample_is_a_number_from_1_on(sample):
 
 
 def lose_an_entry(reader, entries):
-    client().zrem(timelines.key(reader.pk), entries[0])
+    client().lrem(timelines.key(reader.pk), 0, entries[0])
 
 
 def add_a_ghost(reader, entries):
     stranger = PostFactory(author=AccountFactory())
     Delivery.objects.update(state="closed")
-    client().zadd(timelines.key(reader.pk), {str(stranger.pk): -stranger.pk})
+    client().lpush(timelines.key(reader.pk), stranger.pk)
 
 
 def spoil_the_order(reader, entries):
-    client().zincrby(timelines.key(reader.pk), 64, entries[0])
+    key = timelines.key(reader.pk)
+    client().linsert(key, "AFTER", entries[-1], entries[0])
 
 
 def lower_the_mark(reader, entries):
     key = timelines.key(reader.pk)
-    client().zrem(key, entries[-1])  # below a mark at its place it would be right
-    client().zadd(key, {client().zrange(key, -1, -1)[0]: 0})
+    client().lrem(key, 0, entries[-1])  # below a mark at its place it would be right
+    set_mark(key, "0")
 
 
 def raise_the_mark(reader, entries):
-    key = timelines.key(reader.pk)
-    client().zadd(key, {client().zrange(key, -1, -1)[0]: -int(entries[0])})
+    set_mark(timelines.key(reader.pk), entries[0])
+
+
+def set_mark(key, cover):
+    client().lset(key, -1, f"c:{cover}:{client().lindex(key, -1)[-12:]}")
 
 
 def drop_the_key(reader, entries):
@@ -102,14 +106,15 @@ def drop_the_key(reader, entries):
     ],
 )
 @pytest.mark.parametrize("scope", [(), ("--reader", "bob")])
-def test_each_damage_is_mended_and_right_at_the_second_look(damage, what, scope, drain):
+def test_each_damage_is_mended_and_right_at_the_second_look(damage, what, scope, drain, settings):
+    settings.TIDY_EVERY = 1  # nothing has just been pushed
     author, reader = AccountFactory(), AccountFactory(username="bob")
     follow(reader, author)
     for _ in range(2):
         PostFactory(author=author)
     drain()
     before = timelines.dump([reader.pk])
-    damage(reader, client().zrange(timelines.key(reader.pk), 0, -2))
+    damage(reader, client().lrange(timelines.key(reader.pk), 0, -2))
     drain()
     assert timelines.dump([reader.pk]) != before
     code, lines = verify_timelines(*scope)
@@ -123,7 +128,7 @@ def test_each_damage_is_mended_and_right_at_the_second_look(damage, what, scope,
 
 
 def test_a_repair_that_did_not_help_ends_with_1(reader, monkeypatch):
-    lose_an_entry(reader, client().zrange(timelines.key(reader.pk), 0, -2))
+    lose_an_entry(reader, client().lrange(timelines.key(reader.pk), 0, -2))
     monkeypatch.setattr(
         rebuild, "NEWEST", rebuild.NEWEST.replace("p.id FROM", "p.id FROM (SELECT 1 WHERE false) none,", 1)
     )
@@ -139,7 +144,7 @@ def test_an_empty_redis_is_mended_as_a_whole(reader):
 
 
 def test_one_post_is_looked_for_in_its_audience_and_mended(reader):
-    [entry] = client().zrange(timelines.key(reader.pk), 0, -2)
+    [entry] = client().lrange(timelines.key(reader.pk), 0, -2)
     assert verify_timelines("--post", entry)[0] == 0
     lose_an_entry(reader, [entry])
     assert verify_timelines("--post", entry)[0] == 1

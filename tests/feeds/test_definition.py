@@ -48,8 +48,7 @@ AT_FIRST, PEOPLE = 5, 6
 TAGS = ["cats", "dogs"]
 SMALL = {
     "TIMELINE_LIMIT": 4,
-    "TRIM_SLACK": 1,
-    "TRIM_EVERY": 1,
+    "TIDY_EVERY": 3,
     "FANOUT_BATCH": 2,
     "PULL_ABOVE": 3,
     "PULL_BELOW": 3,

@@ -197,7 +197,7 @@ def test_a_reblog_41_posts_above_the_original_is_shown(pair, drain):
 
 
 def test_a_post_that_was_trimmed_away_is_below_the_coverage(pair, drain, settings):
-    settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY = 3, 0, 1
+    settings.TIMELINE_LIMIT, settings.TIDY_EVERY = 3, 1
     author, reader = pair
     posts = [PostFactory(author=author) for _ in range(6)]
     drain()
@@ -277,7 +277,7 @@ def test_a_post_that_redis_lost_has_failed_and_the_way_out_is_named(pair, drain)
     author, reader = pair
     post = PostFactory(author=author)
     drain()
-    client().zrem(timelines.key(reader.pk), post.pk)
+    client().lrem(timelines.key(reader.pk), 0, post.pk)
     assert Delivery.objects.get(post=post).state == "closed"
     assert answer(reader, post) == "failed"
     assert "verify_timelines --repair" in explain.explain(reader, post.pk).detail

@@ -31,7 +31,7 @@ def test_follow_backfills_the_authors_posts_and_keeps_the_others(drain):  # 17
 
 
 def test_a_backfill_is_bounded_and_moves_the_coverage(drain, settings):  # 17
-    settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY = 3, 0, 1
+    settings.TIMELINE_LIMIT, settings.TIDY_EVERY = 3, 1
     author, reader = AccountFactory(), AccountFactory()
     posts = [PostFactory(author=author).pk for _ in range(5)]
     actions.follow(follower=reader, followee_id=author.pk)
@@ -40,7 +40,7 @@ def test_a_backfill_is_bounded_and_moves_the_coverage(drain, settings):  # 17
 
 
 def test_a_backfill_leaves_what_lies_below_the_coverage_to_postgresql(drain, settings):  # 17
-    settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY = 3, 0, 1
+    settings.TIMELINE_LIMIT, settings.TIDY_EVERY = 3, 1
     old, author, reader = AccountFactory(), AccountFactory(), AccountFactory()
     follow(reader, author)
     early = PostFactory(author=old).pk

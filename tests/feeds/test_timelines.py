@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 @pytest.fixture
 def tiny():
     client().flushdb()
-    with override_settings(TIMELINE_LIMIT=5, TRIM_SLACK=2, TRIM_EVERY=1):
+    with override_settings(TIMELINE_LIMIT=5, TIDY_EVERY=4):
         yield
 
 
@@ -57,34 +57,52 @@ def test_ids_come_back_exactly_and_newest_first():
 
 def test_a_page_never_goes_beyond_the_limit_and_says_where_coverage_ends():
     timelines.build_empty(str(READER))
-    push(*IDS[:6])  # one more than the limit, less than the slack: not trimmed yet
-    assert client().zcard(timelines.key(READER)) == 7
+    push(*IDS[:6])  # with the mark seven: not trimmed yet
+    assert client().llen(timelines.key(READER)) == 7
     assert page() == timelines.Stored(IDS[0], IDS[5:0:-1])
 
 
-def test_a_trim_keeps_the_newest_and_moves_the_coverage():
+def test_every_so_many_pushes_the_newest_are_kept_and_the_coverage_moves():
     timelines.build_empty(str(READER))
-    push(*IDS[:8])
-    assert client().zcard(timelines.key(READER)) == 6
-    assert page() == timelines.Stored(IDS[2], IDS[7:2:-1])
+    push(*IDS[:7])
+    assert client().llen(timelines.key(READER)) == 6
+    assert page() == timelines.Stored(IDS[1], IDS[6:1:-1])
 
 
-def test_a_push_trims_for_one_post_in_so_many_and_a_page_is_cut_all_the_same(settings):
-    settings.TRIM_EVERY = 10
+@pytest.mark.parametrize("late", [IDS[1], IDS[5]])
+def test_what_comes_late_or_twice_is_put_in_its_place(late):
+    """Right behind the front, and deep."""
     timelines.build_empty(str(READER))
-    push(*IDS[1:10])
-    assert client().zcard(timelines.key(READER)) == 10
-    assert page() == timelines.Stored(IDS[4], IDS[9:4:-1])
-    push(IDS[10] if IDS[10] // 32 % 10 == 0 else next(i for i in range(IDS[10], IDS[19], 32) if i // 32 % 10 == 0))
-    assert client().zcard(timelines.key(READER)) == 6
+    order = [post_id for post_id in IDS[:7] if post_id != late]
+    push(*order, late, order[-1], late)
+    assert page() == timelines.Stored(IDS[1], IDS[6:1:-1])
+    assert client().lrange(timelines.key(READER), 0, -2)[:5] == [str(post_id) for post_id in IDS[6:1:-1]]
 
 
 def test_what_lies_below_the_coverage_is_counted_and_not_stored():
     timelines.build_empty(str(READER))
     push(*IDS[2:12])
-    before = timelines.ids(READER)
+    before = page()
     assert timelines.push(IDS[0], str(READER), deadline=0) == 1
-    assert timelines.ids(READER) == before
+    assert page() == before
+
+
+def test_what_lies_below_the_coverage_never_lowers_it():
+    timelines.begin(READER, "token")
+    timelines.finish(READER, "token", cover=IDS[9])
+    push(IDS[3], *IDS[10:15])
+    assert page() == timelines.Stored(IDS[9], IDS[14:9:-1])
+    push(*IDS[15:18])
+    assert page() == timelines.Stored(IDS[12], IDS[17:12:-1])
+
+
+def test_several_posts_are_pushed_in_one_call_each_to_its_own_readers():
+    timelines.build_empty("7,8")
+    assert timelines.push_many([(IDS[0], "7,8,9"), (IDS[1], "8"), (IDS[2], "9")], deadline=0) == [2, 1, 0]
+    assert page().ids == [IDS[0]]
+    assert timelines.ids(8).ids == [IDS[1], IDS[0]]
+    assert timelines.push_many([(IDS[3], "7"), (IDS[4], "8")], deadline=1) is None
+    assert page().ids == [IDS[0]]
 
 
 def test_bounds_are_exclusive_in_both_directions():
@@ -94,11 +112,31 @@ def test_bounds_are_exclusive_in_both_directions():
     assert page(above=IDS[1], count=2, nearest=True).ids == [IDS[2], IDS[3]]
 
 
+def of_another_reign(reader_id: int) -> None:
+    client().rpush(timelines.key(reader_id), IDS[0], "c:0:0123456789ab")
+
+
 def test_a_timeline_of_another_reign_counts_as_absent_and_is_dropped_by_a_push():
-    client().zadd(timelines.key(READER), {"c:0123456789ab": 0, str(IDS[0]): -IDS[0]})
+    of_another_reign(READER)
     assert page() is None
+    of_another_reign(READER)
     assert timelines.push(IDS[1], str(READER), deadline=0) == 0
     assert not client().exists(timelines.key(READER))
+
+
+def test_a_sweep_drops_timelines_of_other_reigns_once_and_a_failover_asks_for_another():
+    timelines.build_empty("7,8")
+    push(IDS[0])
+    of_another_reign(9)
+    assert timelines.sweep() == 3
+    assert not client().exists(timelines.key(9))
+    assert timelines.sweep() is None
+    assert timelines.push(IDS[1], "7,8,9", deadline=0) == 2
+    assert page().ids == [IDS[1], IDS[0]]
+    client().set(timelines.SWEPT, "0123456789ab")  # as a promoted replica has it
+    of_another_reign(9)
+    assert timelines.push(IDS[2], "7,8,9", deadline=0) == 2
+    assert timelines.sweep() == 2
 
 
 def test_a_timeline_that_is_being_built_collects_pushes_and_serves_nobody():
