@@ -1,8 +1,8 @@
 """Home timelines in Redis, and the only owner of their keys. lua/head.lua says what a timeline looks like.
 
-Verbs for many readers (`push`, `remove`, `purge`, `build_empty`, `evict`) take their ids packed in a string, '1,2,3', as
-PostgreSQL gives them: Python never touches the single follower. Verbs for one reader are what a page (`page`), a changed
-follow (`ids`, `sync`) and a rebuild (`begin`, `fill`, `finish`) need. Each verb is one atomic call.
+Verbs for many readers (`push`, `push_many`, `remove`, `purge`, `build_empty`, `evict`) take their ids packed in a string,
+'1,2,3', as PostgreSQL gives them: Python never touches the single follower. Verbs for one reader are what a page (`page`),
+a changed follow (`ids`, `sync`) and a rebuild (`begin`, `fill`, `finish`) need. Each verb is one atomic call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ def push(post_id: int, readers: str, *, deadline: int) -> int | None:
     limits = (settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY)
     found = _call("push", PREFIX, deadline, post_id, *limits, readers)
     return None if found < 0 else found
+
+
+def push_many(pairs: list[tuple[int, str]], *, deadline: int) -> list[int] | None:
+    """`push` for many (post id, readers) pairs: how many of each pair's readers have a timeline, or None if late."""
+    limits = (settings.TIMELINE_LIMIT, settings.TRIM_SLACK, settings.TRIM_EVERY)
+    found = _call("push_many", PREFIX, deadline, *limits, *chain.from_iterable(pairs))
+    return None if found == -1 else found
 
 
 def remove(post_id: int, readers: str) -> int:
