@@ -49,7 +49,7 @@ CHANNEL = "outbox"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
 PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
-"""Tasks that nobody waits for: one message in flight, so that their messages are as full as can be; and behind the
+"""Tasks that nobody waits for: a quarter of the messages in flight, so that they are as full as can be; and behind the
 fan-outs, up to PATIENCE, while more of these wait than a message holds."""
 
 PATIENCE = timedelta(seconds=2)
@@ -109,7 +109,7 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
 
 
 def publish() -> int | None:
-    """Sends the oldest unsent rows of each task, the fan-outs first. How many; None if it held all back.
+    """Sends the oldest unsent rows of each task, the fan-outs first. How many; None if it held others back.
 
     It clocks itself: a task of which enough messages are on their way waits, and its rows collect meanwhile for a fuller
     message. So an idle service sends each row at once, and a busy one sends many together. A task that can't keep up
@@ -148,7 +148,7 @@ def publish() -> int | None:
             tasks=BY_URGENCY,
             lost_after=LOST_AFTER,
             most=[MOST_ALONE if task in ALONE else MOST for task in BY_URGENCY],
-            in_flight=[1 if task in PATIENT else settings.OUTBOX_IN_FLIGHT for task in BY_URGENCY],
+            in_flight=[settings.OUTBOX_IN_FLIGHT // (4 if task in PATIENT else 1) or 1 for task in BY_URGENCY],
             patient=[task in PATIENT for task in BY_URGENCY],
             patience=PATIENCE,
             rush=MOST,
@@ -158,7 +158,7 @@ def publish() -> int | None:
             # A worker's claim waits for our commit: nothing comes between.
             group(_signature(task, row_ids) for task, row_ids in messages(due)).apply_async()
     metrics.outbox_sent.inc(len(due))
-    return len(due) if due or not found else None
+    return len(due) if due == found else None
 
 
 _RUSH = """EXISTS (

@@ -55,7 +55,7 @@ class Command(BaseCommand):
             sent = outbox.publish()
             if sent is None:
                 time.sleep(PAUSE)
-            elif not sent:
+            elif sent < outbox.MOST_ALONE:  # no task can have more to send
                 outbox.wait(settings.OUTBOX_POLL)
 
     def stop(self, *_: Any) -> None:
