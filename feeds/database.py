@@ -33,7 +33,8 @@ def likely(condition: str) -> str:
     """SQL: the condition, of which PostgreSQL shall guess that every other row meets it.
 
     It would multiply its guesses at the parts, think that a page has to look at all rows for the few that are left, and sort
-    the table rather than follow an index.
+    the table rather than follow an index. Of a work row's state it would guess that next to none is open, and go through the
+    index of all open ones for those whose ids it was given.
     """
     return f"CASE WHEN {condition} THEN true ELSE false END"
 

@@ -130,15 +130,15 @@ def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
     return [assemble(one) for one in refs]
 
 
-def refresh_post(post_id: int) -> None:
-    """Puts the post and its author into the cache, as they are now: under their versions, which readers of now ask for."""
-    hydrate(refs([post_id]), None)
+def refresh_posts(post_ids: list[int]) -> None:
+    """Puts posts and their authors into the cache, as they are now: under their versions, which readers of now ask for."""
+    hydrate(refs(post_ids), None)
 
 
-def refresh_account(account_id: int) -> None:
-    """Likewise the account."""
-    for version, facts in _load_accounts([account_id]).values():
-        cache.set(_key("account", account_id, version), facts)
+def refresh_accounts(account_ids: list[int]) -> None:
+    """Likewise accounts."""
+    loaded = _load_accounts(account_ids) if account_ids else {}
+    cache.set_many({_key("account", account_id, version): facts for account_id, (version, facts) in loaded.items()})
 
 
 def _key(kind: str, row_id: int, version: int) -> str:

@@ -1,26 +1,30 @@
-"""The fan-out of one post, in the order in which it happens: plan, deliver each batch, finish; then what a fault left open.
+"""The fan-out of posts, in the order in which it happens: plan, deliver each batch, finish; then what a fault left open.
 
 A batch is a range of the author's follow index, never a list of ids: PostgreSQL packs the ids of the range into strings,
-Redis unpacks them, Python never touches the single follower. Taking a deleted post back is a fan-out too, of the kind
-'retract'. All of it can be called without a worker; tasks.py composes the chord. docs/design.md explains the protocol.
+Redis unpacks them, Python never touches the single follower. Posts with small audiences go many at a time, in the same
+steps (`plan_small`, `deliver_small`). Taking a deleted post back is a fan-out too, of the kind 'retract'. All of it can be
+called without a worker; tasks.py composes the chord. docs/protocol.md explains the steps.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
 from . import timelines
-from .database import STORE_ERRORS, changed, is_away, rows
+from .database import STORE_ERRORS, changed, is_away, likely, rows
 from .entities import iso
 from .models import Delivery, Kind, Outbox, Post, PostMode
 
 EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
+COUNTED = ("delivered", "skipped_inactive", "skipped_hidden", "gone")  # of each batch
+Counts = Counter[str]
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,57 @@ def plan(post_id: int, kind: str) -> int | None:
     return found[0][0] if found else None
 
 
+def plan_small(post_ids: Iterable[int]) -> dict[int, Claim | None]:
+    """Plans, and claims, those of the posts that fit one batch together, the smallest first: their claims by post.
+
+    None is the claim of a post that nobody follows: it is delivered. Posts that are planned already, or not wanted, or
+    too large, are left out. It is one statement, which commits the claims before anybody reads a range.
+    """
+    found = rows(
+        f"""
+        WITH wanted AS MATERIALIZED (
+            SELECT d.id, p.id AS post_id, p.author_id, p.visibility = 'direct' AS direct,
+                sum(a.followers_count) OVER (ORDER BY a.followers_count, p.id) AS together
+            FROM feeds_post p JOIN feeds_delivery d ON d.post_id = p.id AND d.kind = 'push'
+            JOIN followers_account a ON a.id = p.author_id
+            WHERE p.id = ANY(%(posts)s::bigint[]) AND {likely("d.state = 'queued'")}
+              AND p.deleted_at IS NULL AND p.home_mode = 'push'),
+        due AS MATERIALIZED (
+            SELECT id FROM feeds_delivery
+            WHERE id = ANY(ARRAY(SELECT id FROM wanted WHERE together <= %(batch)s)) AND {likely("state = 'queued'")}
+            FOR UPDATE SKIP LOCKED),
+        counted AS MATERIALIZED (
+            SELECT wanted.*, f.size, f.cut FROM wanted CROSS JOIN LATERAL (
+                SELECT count(*) AS size, coalesce(max(id), 0) AS cut FROM followers_follow
+                WHERE followee_id = wanted.author_id) f
+            WHERE wanted.id = ANY(ARRAY(SELECT id FROM due)) AND f.size <= %(batch)s),
+        planned AS (
+            INSERT INTO feeds_batch (post_id, kind, batch_no, author_id, lo, hi, size, attempts_allowed,
+                lease_no, attempts, lease_until, claimed_at)
+            SELECT post_id, 'push', 0, author_id, 0, %(everybody)s, size, %(attempts)s,
+                1, 1, now() + %(lease)s * interval '1 second', now()
+            FROM counted WHERE size > 0),
+        started AS (
+            UPDATE feeds_delivery d SET planned_at = now(), batches = least(c.size, 1), audience = c.size, cut = c.cut,
+                state = CASE c.size WHEN 0 THEN 'closed' ELSE 'pushing' END,
+                closed_by = CASE c.size WHEN 0 THEN 'inline' END,
+                finished_at = CASE c.size WHEN 0 THEN now() END
+            FROM counted c WHERE d.id = c.id)
+        SELECT post_id, 'push', 0, 1, author_id, 0, %(everybody)s, size, cut, direct,
+            floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
+        FROM counted
+        """,
+        posts=list(post_ids),
+        batch=settings.FANOUT_BATCH,
+        attempts=settings.BATCH_ATTEMPTS,
+        everybody=EVERYBODY,
+        lease=settings.LEASE,
+        fence=settings.FENCE,
+    )
+    claims = [Claim(*columns) for columns in found]
+    return {claim.post_id: claim if claim.size else None for claim in claims}
+
+
 def deliver(post_id: int, kind: str, batch_no: int) -> str:
     """Runs one batch: claim, range, push, close. Each step is a statement of its own, and commits before the next.
 
@@ -123,8 +178,55 @@ def deliver(post_id: int, kind: str, batch_no: int) -> str:
         return _push(claim) if kind == Kind.PUSH else _retract(claim)
     except STORE_ERRORS as error:
         if is_away(error):
-            _give_back(claim)
+            _give_back([claim])
         raise
+
+
+def deliver_small(claims: list[Claim]) -> None:
+    """Runs the batches of `plan_small`, one statement per step for all of them. Their plan was their claim.
+
+    What is out of the ordinary with one of them is done for it alone, as `deliver` does it. Of an error nobody knows whose
+    it was: then each that is not closed is given back, and comes again by itself.
+    """
+    try:
+        ranges = _read_ranges(claims)
+        counts = _push_together({claim: readers for claim, readers in ranges.items() if readers.wanted})
+        if counts is None:
+            return  # late: the leases run out
+        closed = _close_all(counts)
+        for claim in claims:
+            if claim not in closed:
+                _withdraw_unless_wanted(claim)
+    except Exception as error:
+        _give_back(claims, burned=0 if isinstance(error, STORE_ERRORS) and is_away(error) else 1)
+        raise
+
+
+def _push_together(ranges: dict[Claim, Range]) -> dict[Claim, Counts] | None:
+    """The counts of what was pushed. None if Redis found it too late."""
+    delivered: Counter[Claim] = Counter()
+    for pairs in _calls(ranges):
+        posts = [(claim.post_id, readers) for claim, readers in pairs]
+        pushed = timelines.push_many(posts, deadline=min(claim.deadline for claim in ranges))
+        if pushed is None:
+            return None
+        for (claim, _), reached in zip(pairs, pushed, strict=True):
+            delivered[claim] += reached
+    return {claim: _count(claim, readers, delivered[claim]) for claim, readers in ranges.items()}
+
+
+def _calls(ranges: dict[Claim, Range]) -> Iterator[list[tuple[Claim, str]]]:
+    """The chunks of all posts, some for each script call: PUSH_CHUNK readers or more, and less than twice as many."""
+    call, size = [], 0
+    for claim, readers in ranges.items():
+        for chunk in readers.chunks:
+            call.append((claim, chunk))
+            size += chunk.count(",") + 1
+            if size >= settings.PUSH_CHUNK:
+                yield call
+                call, size = [], 0
+    if call:
+        yield call
 
 
 def _claim(post_id: int, kind: str, batch_no: int) -> Claim | None:
@@ -149,143 +251,180 @@ def _claim(post_id: int, kind: str, batch_no: int) -> Claim | None:
 
 
 def _push(claim: Claim) -> str:
-    readers = _read_range(claim, claim.cut)
+    readers = _read_range(claim)
+    if not readers.wanted:
+        return _withdraw(claim)
     delivered = 0
-    if readers.wanted:
-        for chunk in readers.chunks:
-            pushed = timelines.push(claim.post_id, chunk, deadline=claim.deadline)
-            if pushed is None:
-                return "late"
-            delivered += pushed
-        counts = Counter(
-            delivered=delivered,
-            skipped_inactive=readers.found - readers.hidden - delivered,
-            skipped_hidden=readers.hidden,
-            gone=claim.size - readers.found,
-        )
-        if _close(claim, counts):
-            return "done"
-        if Post.objects.live().filter(pk=claim.post_id, home_mode=PostMode.PUSH).exists():
-            return "lost"
+    for chunk in readers.chunks:
+        pushed = timelines.push(claim.post_id, chunk, deadline=claim.deadline)
+        if pushed is None:
+            return "late"
+        delivered += pushed
+    return "done" if _close(claim, _count(claim, readers, delivered)) else _withdraw_unless_wanted(claim)
+
+
+def _count(claim: Claim, readers: Range, delivered: int) -> Counts:
+    return Counter(
+        delivered=delivered,
+        skipped_inactive=readers.found - readers.hidden - delivered,
+        skipped_hidden=readers.hidden,
+        gone=claim.size - readers.found,
+    )
+
+
+def _withdraw_unless_wanted(claim: Claim) -> str:
+    """The batch was not closed. If the post lives the lease went to another run, whose counts stand."""
+    if Post.objects.live().filter(pk=claim.post_id, home_mode=PostMode.PUSH).exists():
+        return "lost"
     return _withdraw(claim)
 
 
 def _withdraw(claim: Claim) -> str:
     """The post died, or was cancelled: takes it out of the whole range, whatever an earlier run pushed, and to whomever."""
-    for chunk in _read_range(claim, EVERYBODY).chunks:
+    for chunk in _read_range(replace(claim, cut=EVERYBODY)).chunks:
         timelines.remove(claim.post_id, chunk)
-    found = _read_range(claim, claim.cut).found
+    found = _read_range(claim).found
     counts = Counter(skipped_hidden=found, gone=claim.size - found)
     return "done" if _close(claim, counts, of_the_dead=True) else "lost"
 
 
 def _retract(claim: Claim) -> str:
     """Who followed after the plan needs nothing: a backfill looks whether the post lives."""
-    readers = _read_range(claim, claim.cut)
+    readers = _read_range(claim)
     delivered = sum(timelines.remove(claim.post_id, chunk) for chunk in readers.chunks)
     counts = Counter(delivered=delivered, skipped_inactive=readers.found - delivered, gone=claim.size - readers.found)
     return "done" if _close(claim, counts, of_the_dead=True) else "lost"
 
 
-def _read_range(claim: Claim, cut: int) -> Range:
-    """The followers in the range with a follow id up to `cut`, those to be served packed, PUSH_CHUNK to a string."""
+def _read_range(claim: Claim) -> Range:
+    return _read_ranges([claim])[claim]
+
+
+def _read_ranges(claims: list[Claim]) -> dict[Claim, Range]:
+    """The followers in each range with a follow id up to the cut, those to be served packed, PUSH_CHUNK to a string."""
     found = rows(
         """
-        SELECT p.deleted_at IS NULL AND p.home_mode = 'push', coalesce(c.found, 0), coalesce(c.found - c.shown, 0), c.readers
-        FROM feeds_post p LEFT JOIN (
+        SELECT c.place, p.deleted_at IS NULL AND p.home_mode = 'push', coalesce(f.found, 0), coalesce(f.found - f.shown, 0),
+            f.readers
+        FROM unnest(%(posts)s::bigint[], %(authors)s::bigint[], %(los)s::bigint[], %(his)s::bigint[], %(cuts)s::bigint[],
+            %(directs)s::boolean[]) WITH ORDINALITY c (post_id, author_id, lo, hi, cut, direct, place)
+        JOIN feeds_post p ON p.id = c.post_id LEFT JOIN LATERAL (
             SELECT count(*) AS found, count(*) FILTER (WHERE shown) AS shown,
                 string_agg(follower_id::text, ',') FILTER (WHERE shown) AS readers
             FROM (
                 SELECT follower_id, (row_number() OVER (ORDER BY follower_id) - 1) / %(chunk)s AS chunk,
-                    (NOT %(direct)s OR follower_id IN (
-                        SELECT account_id FROM feeds_mention WHERE post_id = %(post_id)s)) AS shown
+                    (NOT c.direct OR EXISTS (
+                        SELECT 1 FROM feeds_mention WHERE post_id = c.post_id AND account_id = follower_id)) AS shown
                 FROM followers_follow
-                WHERE followee_id = %(author_id)s AND follower_id >= %(lo)s AND follower_id < %(hi)s AND id <= %(cut)s
+                WHERE followee_id = c.author_id AND follower_id >= c.lo AND follower_id < c.hi AND id <= c.cut
             ) f GROUP BY chunk
-        ) c ON true WHERE p.id = %(post_id)s
+        ) f ON true
         """,
-        post_id=claim.post_id,
-        author_id=claim.author_id,
-        lo=claim.lo,
-        hi=claim.hi,
-        cut=cut,
-        direct=claim.direct and claim.kind == Kind.PUSH,
+        posts=[claim.post_id for claim in claims],
+        authors=[claim.author_id for claim in claims],
+        los=[claim.lo for claim in claims],
+        his=[claim.hi for claim in claims],
+        cuts=[claim.cut for claim in claims],
+        directs=[claim.direct and claim.kind == Kind.PUSH for claim in claims],
         chunk=settings.PUSH_CHUNK,
     )
-    return Range(
-        wanted=found[0][0],
-        found=sum(row[1] for row in found),
-        hidden=sum(row[2] for row in found),
-        chunks=[row[3] for row in found if row[3]],
-    )
+    chunks: dict[Claim, list[Any]] = {claim: [] for claim in claims}
+    for place, *columns in found:
+        chunks[claims[place - 1]].append(columns)
+    return {
+        claim: Range(
+            wanted=any(row[0] for row in of_claim),
+            found=sum(row[1] for row in of_claim),
+            hidden=sum(row[2] for row in of_claim),
+            chunks=[row[3] for row in of_claim if row[3]],
+        )
+        for claim, of_claim in chunks.items()
+    }
 
 
-def _close(claim: Claim, counts: Counter[str], *, of_the_dead: bool = False) -> bool:
-    """Writes the batch's counts, once. It looks, too, whether the post is still wanted (unless `of_the_dead`).
+def _close(claim: Claim, counts: Counts, *, of_the_dead: bool = False) -> bool:
+    return bool(_close_all({claim: counts}, of_the_dead=of_the_dead))
 
-    False if the lease went to another run, or if the post was deleted or cancelled meanwhile.
+
+def _close_all(counts: dict[Claim, Counts], *, of_the_dead: bool = False) -> set[Claim]:
+    """Writes the batches' counts, once. It looks, too, whether each post is still wanted (unless `of_the_dead`).
+
+    Those not closed have lost their lease to another run, or their post was deleted or cancelled meanwhile.
     """
-    return bool(
-        changed(
-            """
-            UPDATE feeds_batch SET state = 'done', lease_until = NULL, closed_at = now(), error = NULL,
-                delivered = %(delivered)s, skipped_inactive = %(skipped_inactive)s,
-                skipped_hidden = %(skipped_hidden)s, gone = %(gone)s
-            WHERE post_id = %(post_id)s AND kind = %(kind)s AND batch_no = %(batch_no)s
-              AND state = 'open' AND lease_no = %(lease_no)s
+    closed = set(
+        rows(
+            f"""
+            UPDATE feeds_batch b SET state = 'done', lease_until = NULL, closed_at = now(), error = NULL,
+                delivered = w.delivered, skipped_inactive = w.skipped_inactive,
+                skipped_hidden = w.skipped_hidden, gone = w.gone
+            FROM unnest({_CLAIMS}, %(delivered)s::int[], %(skipped_inactive)s::int[], %(skipped_hidden)s::int[],
+                %(gone)s::int[]) w ({_CLAIM}, delivered, skipped_inactive, skipped_hidden, gone)
+            WHERE {_OURS}
               AND (%(of_the_dead)s OR EXISTS (
-                  SELECT 1 FROM feeds_post WHERE id = %(post_id)s AND deleted_at IS NULL AND home_mode = 'push'))
+                  SELECT 1 FROM feeds_post WHERE id = b.post_id AND deleted_at IS NULL AND home_mode = 'push'))
+            RETURNING b.post_id, b.kind, b.batch_no
             """,
-            delivered=counts["delivered"],
-            skipped_inactive=counts["skipped_inactive"],
-            skipped_hidden=counts["skipped_hidden"],
-            gone=counts["gone"],
+            **{part: [count[part] for count in counts.values()] for part in COUNTED},
             of_the_dead=of_the_dead,
-            **_token(claim),
+            **_claims(counts),
         )
     )
+    return {claim for claim in counts if (claim.post_id, claim.kind, claim.batch_no) in closed}
 
 
-def _give_back(claim: Claim) -> None:
-    """A store failed: no attempt is burned, and the next run need not wait for the lease. `lease_no` stays risen."""
-    with suppress(*STORE_ERRORS):  # PostgreSQL may be the store that failed: then the lease runs out by itself
+def _give_back(claims: list[Claim], *, burned: int = 0) -> None:
+    """The next run need not wait for the leases; of a store that failed no attempt is burned. `lease_no` stays risen."""
+    with suppress(*STORE_ERRORS):  # PostgreSQL may be the store that failed: then the leases run out by themselves
         changed(
-            """
-            UPDATE feeds_batch SET attempts = attempts - 1, lease_until = NULL, nudged_at = now()
-            WHERE post_id = %(post_id)s AND kind = %(kind)s AND batch_no = %(batch_no)s
-              AND state = 'open' AND lease_no = %(lease_no)s
+            f"""
+            UPDATE feeds_batch b SET attempts = attempts - 1 + %(burned)s, lease_until = NULL, nudged_at = now()
+            FROM unnest({_CLAIMS}) w ({_CLAIM}) WHERE {_OURS}
             """,
-            **_token(claim),
+            burned=burned,
+            **_claims(claims),
         )
 
 
-def _token(claim: Claim) -> dict[str, Any]:
-    return {"post_id": claim.post_id, "kind": claim.kind, "batch_no": claim.batch_no, "lease_no": claim.lease_no}
+_CLAIM = "post_id, kind, batch_no, lease_no"
+_CLAIMS = "%(posts)s::bigint[], %(kinds)s::text[], %(numbers)s::int[], %(leases)s::int[]"
+_OURS = f"""b.post_id = w.post_id AND b.kind = w.kind AND b.batch_no = w.batch_no AND b.lease_no = w.lease_no
+    AND {likely("b.state = 'open'")}"""
+
+
+def _claims(claims: Iterable[Claim]) -> dict[str, list[Any]]:
+    return {
+        "posts": [claim.post_id for claim in claims],
+        "kinds": [claim.kind for claim in claims],
+        "numbers": [claim.batch_no for claim in claims],
+        "leases": [claim.lease_no for claim in claims],
+    }
 
 
 def finish(post_id: int, kind: str, closed_by: str) -> bool:
-    """Closes the delivery if all its batches are, with sums made afresh from their rows. Harmless at any time.
+    return bool(finish_all([post_id], kind, closed_by))
+
+
+def finish_all(post_ids: list[int], kind: str, closed_by: str) -> int:
+    """Closes each delivery whose batches are all closed, with sums made afresh from their rows. Harmless at any time.
 
     Must come after the commit of the last batch's closing: of two last batches the later one then sees both.
     """
-    return bool(
-        changed(
-            """
-            UPDATE feeds_delivery d SET state = 'closed', closed_by = coalesce(closed_by, %(closed_by)s),
-                finished_at = coalesce(finished_at, now()), delivered = s.delivered,
-                skipped_inactive = s.skipped_inactive, skipped_hidden = s.skipped_hidden, gone = s.gone,
-                failed = s.failed
-            FROM (SELECT count(*) AS closed, coalesce(sum(delivered), 0) AS delivered,
-                    coalesce(sum(skipped_inactive), 0) AS skipped_inactive,
-                    coalesce(sum(skipped_hidden), 0) AS skipped_hidden, coalesce(sum(gone), 0) AS gone,
-                    coalesce(sum(size) FILTER (WHERE state = 'dead'), 0) AS failed
-                  FROM feeds_batch WHERE post_id = %(post_id)s AND kind = %(kind)s AND state <> 'open') s
-            WHERE d.post_id = %(post_id)s AND d.kind = %(kind)s AND d.state = 'pushing' AND s.closed = d.batches
-            """,
-            post_id=post_id,
-            kind=kind,
-            closed_by=closed_by,
-        )
+    return changed(
+        f"""
+        UPDATE feeds_delivery d SET state = 'closed', closed_by = coalesce(closed_by, %(closed_by)s),
+            finished_at = coalesce(finished_at, now()), delivered = s.delivered,
+            skipped_inactive = s.skipped_inactive, skipped_hidden = s.skipped_hidden, gone = s.gone,
+            failed = s.failed
+        FROM (SELECT post_id, count(*) AS closed, sum(delivered) AS delivered,
+                sum(skipped_inactive) AS skipped_inactive, sum(skipped_hidden) AS skipped_hidden, sum(gone) AS gone,
+                coalesce(sum(size) FILTER (WHERE state = 'dead'), 0) AS failed
+              FROM feeds_batch WHERE post_id = ANY(%(posts)s::bigint[]) AND kind = %(kind)s AND state <> 'open'
+              GROUP BY post_id) s
+        WHERE d.post_id = s.post_id AND d.kind = %(kind)s AND {likely("d.state = 'pushing'")} AND s.closed = d.batches
+        """,
+        posts=post_ids,
+        kind=kind,
+        closed_by=closed_by,
     )
 
 

@@ -436,7 +436,7 @@ class Outbox(models.Model):
     class Meta:
         verbose_name = "task"
         indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["id"], condition=models.Q(sent_at=None), name="outbox_unsent"),
+            models.Index(fields=["task", "id"], condition=models.Q(sent_at=None), name="outbox_to_send"),
             models.Index(fields=["sent_at"], condition=models.Q(done_at=None), name="outbox_undone"),
             models.Index(fields=["subject_id"], name="outbox_subject"),
         ]

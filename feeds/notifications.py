@@ -16,26 +16,31 @@ from .models import MENTIONS_BLOCKED, VISIBLE, Favourite, Marker, Notification
 from .posts import Cursor
 
 # Who is to be told what, by event: (account, type, cause, from_account, post). A cause is locked, so that whoever takes
-# it back while we look comes after us, and takes the notification back, too.
+# it back while we look comes after us, and takes the notification back, too. The newest posts are locked first, as by
+# whoever deletes an answer, and then counts it at the older post that it answers.
 _OF_POST = """
     SELECT named.account_id, 'mention', p.id, p.author_id, p.id
-    FROM (SELECT * FROM feeds_post WHERE id = %(subject)s AND reblog_of_id IS NULL AND deleted_at IS NULL FOR SHARE) p
+    FROM (SELECT * FROM feeds_post WHERE id = ANY(%(subjects)s::bigint[]) AND reblog_of_id IS NULL AND deleted_at IS NULL
+          ORDER BY id DESC FOR SHARE) p
     CROSS JOIN LATERAL (
         SELECT account_id FROM feeds_mention WHERE post_id = p.id
         UNION SELECT p.in_reply_to_account_id) named
     UNION ALL
     SELECT o.author_id, 'reblog', p.id, p.author_id, o.id
-    FROM (SELECT * FROM feeds_post WHERE id = %(subject)s AND deleted_at IS NULL FOR SHARE) p
+    FROM (SELECT * FROM feeds_post WHERE id = ANY(%(subjects)s::bigint[]) AND reblog_of_id IS NOT NULL AND deleted_at IS NULL
+          ORDER BY id DESC FOR SHARE) p
     JOIN feeds_post o ON o.id = p.reblog_of_id"""
 CAUSES = {
     "post.published": _OF_POST,
     "post.edited": _OF_POST,
     "follow.created": """
         SELECT followee_id, 'follow', id, follower_id, NULL::bigint FROM followers_follow
-        WHERE follower_id = %(subject)s AND followee_id = %(object)s FOR SHARE""",
+        WHERE (follower_id, followee_id) IN (SELECT * FROM unnest(%(subjects)s::bigint[], %(objects)s::bigint[]))
+        ORDER BY id FOR SHARE""",
     "favourite.created": """
         SELECT p.author_id, 'favourite', f.id, f.account_id, p.id
-        FROM feeds_favourite f JOIN feeds_post p ON p.id = f.post_id WHERE f.id = %(subject)s FOR SHARE OF f""",
+        FROM feeds_favourite f JOIN feeds_post p ON p.id = f.post_id WHERE f.id = ANY(%(subjects)s::bigint[])
+        ORDER BY f.id FOR SHARE OF f""",
 }
 # A mute may leave notifications alone: so it is looked at here, and not HIDDEN of the post.
 _HIDES = """(EXISTS (
@@ -46,8 +51,11 @@ _HIDES = """(EXISTS (
           AND notifications AND (expires_at IS NULL OR expires_at > now())))"""
 
 
-def notify(event: str, subject_id: int, object_id: int = 0) -> int:
-    """Tells whomever the event concerns and does not hide who caused it. How many were told for the first time."""
+def notify(event: str, concerned: list[tuple[int, int]]) -> int:
+    """Tells whomever each event of the kind concerns (subject and object, as in the outbox) and does not hide who caused it.
+
+    How many were told for the first time.
+    """
     return changed(
         f"""
         INSERT INTO feeds_notification (account_id, type, cause_id, from_account_id, post_id)
@@ -56,11 +64,11 @@ def notify(event: str, subject_id: int, object_id: int = 0) -> int:
         LEFT JOIN feeds_post p ON p.id = n.post_id
         WHERE n.account_id <> n.from_account_id AND NOT {_HIDES}
           AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(MENTIONS_BLOCKED)})
-        ORDER BY n.account_id
+        ORDER BY n.account_id, n.type, n.cause_id
         ON CONFLICT DO NOTHING
         """,
-        subject=subject_id,
-        object=object_id,
+        subjects=[subject for subject, _ in concerned],
+        objects=[other for _, other in concerned],
     )
 
 

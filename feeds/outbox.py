@@ -1,7 +1,8 @@
 """The outbox: the only bridge from a change to its background work. Read the table first: it says what happens when.
 
-A change calls `record` inside its own transaction. The relay's `publish` sends the rows to the broker, by task name. A
-task opens its row with `claimed`: at most one run at a time works on a row, and a row that is not done is sent again.
+A change calls `record` inside its own transaction. The relay's `publish` sends the rows to the broker, many of one task in
+one message. A task opens its rows with `claimed`: at most one run at a time works on a row, and a row that is not done is
+sent again.
 """
 
 from __future__ import annotations
@@ -11,17 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
 from typing import Any
 
 from celery import chain, group, signature
 from celery.canvas import Signature
 from django.conf import settings
 from django.db import connection, transaction
-from kombu.exceptions import OperationalError as BrokerError
 
 from . import metrics
-from .database import STORE_ERRORS, changed, is_away, rows
+from .database import STORE_ERRORS, changed, exists, is_away, likely, rows
 
 TASKS = {
     "post.published": ("fan_out_post", "send_notifications", "update_search_index", "refresh_cache"),  # reblogs, too
@@ -42,8 +41,19 @@ TASKS = {
 CHAINED = {"update_search_index": "backfill_tag"}
 """A task, and the one that is given its result."""
 
+ALONE = ("retract_post", "sync_pair", "rebuild_timeline", "delete_account")
+"""Tasks whose rows each take a message of their own: they wait, or work for long, and none shall hold up another."""
+
+BY_URGENCY = ["fan_out_post", *sorted({task for tasks in TASKS.values() for task in tasks} - {"fan_out_post"})]
 CHANNEL = "outbox"
-CLAIM = 200  # rows per round of the relay
+MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
+MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
+PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
+"""Tasks that nobody waits for: a quarter of the messages in flight, so that they are as full as can be; and behind the
+fan-outs, up to PATIENCE, while more of these wait than a message holds."""
+
+PATIENCE = timedelta(seconds=2)
+LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
 KEPT = timedelta(days=7)
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
 
@@ -98,45 +108,91 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
 # The relay
 
 
-def publish() -> int:
-    """Sends the oldest unsent rows, those of one change as a group, and returns how many.
+def publish() -> int | None:
+    """Sends the oldest unsent rows of each task, the fan-outs first. How many; None if it held others back.
 
-    Raises BrokerError if not even the first could be sent.
+    It clocks itself: a task of which enough messages are on their way waits, and its rows collect meanwhile for a fuller
+    message. So an idle service sends each row at once, and a busy one sends many together. A task that can't keep up
+    delays no other.
 
     The row locks are the claim: several relays share the rows, and a dead one's are free when its connection is.
     A crash between sending and committing sends them twice, which `claimed` makes harmless.
     """
-    sent: list[int] = []
     with transaction.atomic():
-        due = rows(
-            """
-            SELECT id, task, event, subject_id, object_id FROM feeds_outbox WHERE sent_at IS NULL AND due_at <= now()
-            ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        # Rows that were sent together have one and the same sent_at: so many moments, so many messages.
+        found = rows(
+            f"""
+            WITH flying AS (
+                SELECT task, count(DISTINCT sent_at) AS messages FROM feeds_outbox
+                WHERE done_at IS NULL AND sent_at > now() - %(lost_after)s GROUP BY task),
+            tasks AS (
+                SELECT t.task, most, urgency, coalesce(messages, 0) >= in_flight AS busy,
+                    now() - CASE WHEN patient AND {_RUSH} THEN %(patience)s ELSE interval '0' END AS due_until
+                FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[], %(patient)s::boolean[])
+                    WITH ORDINALITY t (task, most, in_flight, patient, urgency)
+                LEFT JOIN flying f ON f.task = t.task),
+            due AS (
+                SELECT o.id, urgency FROM tasks CROSS JOIN LATERAL (
+                    SELECT id FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= due_until
+                    ORDER BY id LIMIT most FOR UPDATE SKIP LOCKED) o
+                WHERE NOT busy),
+            sent AS (
+                UPDATE feeds_outbox o SET sent_at = now() FROM due WHERE o.id = due.id
+                RETURNING o.task, o.id, o.attempts, urgency)
+            SELECT task, id, attempts FROM (
+                SELECT * FROM sent
+                UNION ALL
+                SELECT task, NULL, NULL, urgency FROM tasks WHERE busy AND {_WAITING}) found
+            ORDER BY urgency, id
             """,
-            limit=CLAIM,
+            tasks=BY_URGENCY,
+            lost_after=LOST_AFTER,
+            most=[MOST_ALONE if task in ALONE else MOST for task in BY_URGENCY],
+            in_flight=[settings.OUTBOX_IN_FLIGHT // (4 if task in PATIENT else 1) or 1 for task in BY_URGENCY],
+            patient=[task in PATIENT for task in BY_URGENCY],
+            patience=PATIENCE,
+            rush=MOST,
         )
-        try:
-            for _, siblings in groupby(due, key=lambda row: row[2:]):
-                change = {row_id: task for row_id, task, *_ in siblings}
-                group(_signature(row_id, task) for row_id, task in change.items()).apply_async()
-                sent += change
-        except BrokerError as error:
-            if not sent:
-                raise
-            log.warning("the broker went away after %d of %d messages: %s", len(sent), len(due), error)
-        changed("UPDATE feeds_outbox SET sent_at = now() WHERE id = ANY(%(sent)s::bigint[])", sent=sent)
-    metrics.outbox_sent.inc(len(sent))
-    return len(sent)
+        due = [row for row in found if row[1] is not None]
+        if due:
+            # A worker's claim waits for our commit: nothing comes between.
+            group(_signature(task, row_ids) for task, row_ids in messages(due)).apply_async()
+    metrics.outbox_sent.inc(len(due))
+    return len(due) if due == found else None
 
 
-def _signature(row_id: int, task: str) -> Signature:
-    first = signature(task, (row_id,))
+_RUSH = """EXISTS (
+    SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now() OFFSET %(rush)s)"""
+_WAITING = exists("SELECT 1 FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now()")
+
+
+def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:
+    """The messages, as (task, rows), for rows of (task, id, attempts).
+
+    A row that has burned an attempt goes alone: if it is the one to blame, it does not take its neighbours with it again.
+    """
+    together: dict[str, list[int]] = {}
+    alone = []
+    for task, row_id, attempts in found:
+        if attempts or task in ALONE:
+            alone.append((task, [row_id]))
+        else:
+            together.setdefault(task, []).append(row_id)
+    return [*together.items(), *alone]
+
+
+def _signature(task: str, row_ids: list[int]) -> Signature:
+    first = signature(task, (row_ids,))
     return chain(first, signature(CHAINED[task])) if task in CHAINED else first
 
 
 def listen() -> None:
-    """From now on `wait` returns as soon as somebody commits a row."""
+    """From now on `wait` returns as soon as somebody commits a row.
+
+    The relay's own commits need not wait for the disk: a row whose sending was forgotten is sent again.
+    """
     with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
         cursor.execute(f"LISTEN {CHANNEL}")
 
 
@@ -147,31 +203,30 @@ def wait(seconds: float) -> None:
         pass
 
 
-# A task's row
+# A task's rows
 
 
 @contextmanager
-def claimed(row_id: int) -> Iterator[Work | None]:
-    """The row, leased to the caller, or None: done already, or in somebody else's hands. At the end it is done.
+def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
+    """Those of the rows that are not done, nor in somebody else's hands: leased to the caller. At the end they are done.
 
-    An exception gives the row back: at once where a store failed, else later and with an attempt burned.
+    An exception gives them back: at once where a store failed, else later and with an attempt burned. Of several nobody
+    knows which one was to blame: they are due at once, each alone.
     """
     found = rows(
-        """
+        f"""
         UPDATE feeds_outbox SET lease_no = lease_no + 1, attempts = attempts + 1,
             lease_until = now() + %(lease)s * interval '1 second'
-        WHERE id = %(row_id)s AND done_at IS NULL AND (lease_until IS NULL OR lease_until < now())
-        RETURNING lease_no, event, subject_id, coalesce(object_id, 0), waited,
+        WHERE id = ANY(%(row_ids)s::bigint[]) AND {likely("done_at IS NULL")}
+          AND (lease_until IS NULL OR lease_until < now())
+        RETURNING id, lease_no, event, subject_id, coalesce(object_id, 0), waited,
             floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
         """,
-        row_id=row_id,
+        row_ids=row_ids if isinstance(row_ids, list) else [row_ids],  # a message of an older release holds one
         lease=settings.LEASE,
         fence=settings.FENCE,
     )
-    if not found:
-        yield None
-        return
-    work = Work(row_id, *found[0])
+    work = [Work(*row) for row in sorted(found)]
     try:
         yield work
     except Later as later:
@@ -180,38 +235,47 @@ def claimed(row_id: int) -> Iterator[Work | None]:
         _give_back(work, str(error), burned=0 if is_away(error) else 1, seconds=2)
         raise
     except Exception as error:
-        _give_back(work, f"{type(error).__name__}: {error}", burned=1, seconds=5)
+        _give_back(work, f"{type(error).__name__}: {error}", burned=1, seconds=5 if len(work) == 1 else 0)
         raise
     else:
-        changed(
-            "UPDATE feeds_outbox SET done_at = now(), lease_until = NULL, error = NULL"
-            " WHERE id = %(row_id)s AND lease_no = %(lease_no)s AND done_at IS NULL",
-            row_id=work.row_id,
-            lease_no=work.lease_no,
-        )
+        if work:
+            changed(
+                f"""
+                UPDATE feeds_outbox o SET done_at = now(), lease_until = NULL, error = NULL
+                FROM {_OURS} WHERE {_IS_OURS}
+                """,
+                **_tokens(work),
+            )
 
 
-def _give_back(work: Work, error: str, *, burned: int, seconds: float, waited: bool = False) -> None:
+def _give_back(work: list[Work], error: str, *, burned: int, seconds: float, waited: bool = False) -> None:
     """Due again in some seconds, longer with each attempt that was burned."""
     try:
         changed(
-            """
-            UPDATE feeds_outbox SET lease_until = NULL, error = %(error)s, attempts = attempts - 1 + %(burned)s,
+            f"""
+            UPDATE feeds_outbox o SET lease_until = NULL, error = %(error)s, attempts = attempts - 1 + %(burned)s,
                 waited = waited OR %(waited)s,
                 due_at = now() + %(seconds)s * greatest(1, attempts - 1 + %(burned)s) * interval '1 second',
                 sent_at = CASE WHEN attempts - 1 + %(burned)s < %(allowed)s THEN NULL ELSE sent_at END
-            WHERE id = %(row_id)s AND lease_no = %(lease_no)s AND done_at IS NULL
+            FROM {_OURS} WHERE {_IS_OURS}
             """,
             error=error[:1000],
             burned=burned,
             seconds=seconds,
             waited=waited,
             allowed=ATTEMPTS,
-            row_id=work.row_id,
-            lease_no=work.lease_no,
+            **_tokens(work),
         )
     except STORE_ERRORS as gone:
-        log.warning("outbox row %d could not be given back, its lease will run out: %s", work.row_id, gone)
+        log.warning("%d outbox rows could not be given back, their leases will run out: %s", len(work), gone)
+
+
+_OURS = "unnest(%(row_ids)s::bigint[], %(lease_nos)s::int[]) w (id, lease_no)"
+_IS_OURS = f"o.id = w.id AND o.lease_no = w.lease_no AND {likely('o.done_at IS NULL')}"
+
+
+def _tokens(work: list[Work]) -> dict[str, list[int]]:
+    return {"row_ids": [one.row_id for one in work], "lease_nos": [one.lease_no for one in work]}
 
 
 # The reconciler's part, and a person's

@@ -23,35 +23,38 @@ SLICE = 1_000  # posts indexed at a time
 COUNT_AGAIN_AFTER = 60  # seconds for the day of a tag in heavy use
 
 
-def index(post_id: int) -> list[int]:
-    """Makes the post's entry what its row says now: also after an edit, or a deletion. The ids of the tags it bears."""
-    _index("p.id = %(post)s", post=post_id)
-    return list(PostTag.objects.filter(post=post_id).order_by("tag").values_list("tag_id", flat=True))
+def index(post_ids: list[int]) -> list[int]:
+    """Makes the posts' entries what their rows say now: also after an edit, or a deletion. The ids of the tags they bear."""
+    _index(post_ids)
+    return list(PostTag.objects.filter(post__in=post_ids).order_by("tag").values_list("tag_id", flat=True).distinct())
 
 
 def rebuild_index(show: Callable[[int], None]) -> int:
     """Makes all entries anew, SLICE posts at a time, while the service goes on. `show` is told how many are done."""
     done, last = 0, 0
     while found := list(Post.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:SLICE]):
-        _index("p.id = ANY(%(posts)s::bigint[])", posts=found)
+        _index(found)
         done, last = done + len(found), found[-1]
         show(done)
     return done
 
 
-def _index(which: str, **values: object) -> None:
-    """The rows are locked: of two runs at once the later one reads what the edit between them wrote."""
+def _index(post_ids: list[int]) -> None:
+    """The rows are locked: of two runs at once the later one reads what the edit between them wrote.
+
+    The newest first: as whoever deletes an answer, and then counts it at the older post that it answers.
+    """
     changed(
-        f"""
+        """
         WITH p AS MATERIALIZED (
             SELECT p.id, p.text, p.spoiler_text, p.deleted_at IS NULL AND p.reblog_of_id IS NULL AS wanted
-            FROM feeds_post p WHERE {which} ORDER BY p.id FOR NO KEY UPDATE),
+            FROM feeds_post p WHERE p.id = ANY(%(posts)s::bigint[]) ORDER BY p.id DESC FOR NO KEY UPDATE),
         gone AS (DELETE FROM feeds_searchentry WHERE post_id IN (SELECT id FROM p WHERE NOT wanted))
         INSERT INTO feeds_searchentry (post_id, words)
         SELECT id, to_tsvector('simple', spoiler_text || ' ' || text) FROM p WHERE wanted
         ON CONFLICT (post_id) DO UPDATE SET words = excluded.words
         """,
-        **values,
+        posts=post_ids,
     )
 
 
@@ -60,6 +63,8 @@ def count_tags(tag_ids: list[int]) -> int:
 
     A day that was counted a moment ago, and has many uses, waits for the next post: the count costs a look at each use.
     """
+    if not tag_ids:
+        return 0
     return changed(
         """
         INSERT INTO feeds_tagday AS d (tag_id, day, uses, accounts, counted_at)

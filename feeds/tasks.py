@@ -1,4 +1,4 @@
-"""The Celery doors: each takes the id of its outbox row, or a batch's key, and calls one story.
+"""The Celery doors: each takes the ids of its outbox rows, or a batch's key, and calls one story.
 
 Every task may run twice, late, or beside itself. The chord is composed here and nowhere else; it is the fast path, the
 rows are the truth, and `reconcile` finishes what a fault left open.
@@ -7,6 +7,7 @@ rows are the truth, and `reconcile` finishes what a fault left open.
 from __future__ import annotations
 
 import logging
+from itertools import groupby
 
 from celery import chord, shared_task
 from django.conf import settings
@@ -20,16 +21,29 @@ RECONCILER = 0x6665656473  # the advisory lock's number: "feeds"
 log = logging.getLogger(__name__)
 
 
+Rows = list[int]
+"""Ids of outbox rows of one task: many, where a message holds many. (Of an older release, one number.)"""
+
+
 @shared_task(name="fan_out_post")
-def fan_out_post(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        return _fan_out(work.subject_id, Kind.PUSH) if work else "not mine"
+def fan_out_post(row_ids: Rows) -> str:
+    """As many posts at a time as fit one batch together; what is large, or out of the ordinary, afterwards by itself."""
+    with outbox.claimed(row_ids) as found:
+        left = {work.subject_id for work in found}
+        while left and (planned := fanout.plan_small(left)):
+            if claims := [claim for claim in planned.values() if claim]:
+                fanout.deliver_small(claims)
+                fanout.finish_all([claim.post_id for claim in claims], Kind.PUSH, "inline")
+            left -= planned.keys()
+        for post_id in left:
+            _fan_out(post_id, Kind.PUSH)
+        return f"{len(found)} posts"
 
 
 @shared_task(name="retract_post")
-def retract_post(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        return _fan_out(work.subject_id, Kind.RETRACT) if work else "not mine"
+def retract_post(row_ids: Rows) -> list[str]:
+    with outbox.claimed(row_ids) as found:
+        return [_fan_out(work.subject_id, Kind.RETRACT) for work in found]
 
 
 def _fan_out(post_id: int, kind: str) -> str:
@@ -77,16 +91,19 @@ def push_batch_alone(post_id: int, kind: str, batch_no: int, closed_by: str = "i
 
 
 @shared_task(name="send_notifications")
-def send_notifications(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        return f"{notifications.notify(work.event, work.subject_id, work.object_id)} told" if work else "not mine"
+def send_notifications(row_ids: Rows) -> str:
+    with outbox.claimed(row_ids) as found:
+        told = 0
+        for event, of_event in groupby(sorted(found, key=lambda work: work.event), key=lambda work: work.event):
+            told += notifications.notify(event, [(work.subject_id, work.object_id) for work in of_event])
+        return f"{told} told"
 
 
 @shared_task(name="update_search_index")
-def update_search_index(row_id: int) -> list[int]:
-    """Returns the post's tags, for the next in the chain."""
-    with outbox.claimed(row_id) as work:
-        return search.index(work.subject_id) if work else []
+def update_search_index(row_ids: Rows) -> list[int]:
+    """Returns the posts' tags, for the next in the chain."""
+    with outbox.claimed(row_ids) as found:
+        return search.index([work.subject_id for work in found])
 
 
 @shared_task(name="backfill_tag")
@@ -96,35 +113,33 @@ def backfill_tag(tag_ids: list[int]) -> str:
 
 
 @shared_task(name="refresh_cache")
-def refresh_cache(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        if not work:
-            return "not mine"
-        if work.event == "account.edited":
-            entities.refresh_account(work.subject_id)
-        else:
-            entities.refresh_post(work.subject_id)
-        return "fresh"
+def refresh_cache(row_ids: Rows) -> str:
+    with outbox.claimed(row_ids) as found:
+        accounts = [work.subject_id for work in found if work.event == "account.edited"]
+        entities.refresh_accounts(accounts)
+        entities.refresh_posts([work.subject_id for work in found if work.event != "account.edited"])
+        return f"{len(found)} fresh"
 
 
 @shared_task(name="delete_account")
-def delete_account(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        return departures.delete_account(work.subject_id) if work else "not mine"
+def delete_account(row_ids: Rows) -> list[str]:
+    with outbox.claimed(row_ids) as found:
+        return [departures.delete_account(work.subject_id) for work in found]
 
 
 @shared_task(name="sync_pair")
-def sync_pair(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        if not work:
-            return "not mine"
-        return rebuild.sync_pair(work.subject_id, work.object_id, deadline=work.deadline, waited=work.waited)
+def sync_pair(row_ids: Rows) -> list[str]:
+    with outbox.claimed(row_ids) as found:
+        return [
+            rebuild.sync_pair(work.subject_id, work.object_id, deadline=work.deadline, waited=work.waited)
+            for work in found
+        ]
 
 
 @shared_task(name="rebuild_timeline")
-def rebuild_timeline(row_id: int) -> str:
-    with outbox.claimed(row_id) as work:
-        return rebuild.rebuild(work.subject_id) if work else "not mine"
+def rebuild_timeline(row_ids: Rows) -> list[str]:
+    with outbox.claimed(row_ids) as found:
+        return [rebuild.rebuild(work.subject_id) for work in found]
 
 
 @shared_task(name="reconcile")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,7 @@ def push(post_id: int, readers: str, *, deadline: int) -> int | None:
 
 def push_many(posts: list[tuple[int, str]], *, deadline: int) -> list[int] | None:
     """The same for several posts, each with readers of its own: for each how many of them have a timeline."""
-    pairs = (word for post in posts for word in post)
-    found: list[int] | None = _call("push", [PREFIX, SWEPT], deadline, *pairs)
+    found: list[int] | None = _call("push", [PREFIX, SWEPT], deadline, *chain.from_iterable(posts))
     return found
 
 

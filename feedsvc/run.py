@@ -104,12 +104,13 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
         "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4", *static),
         "relay": (python, "manage.py", "relay"),
         **{
-            # So that a large fan-out holds up no small one, and the write's other tasks none at all.
-            name: (*celery, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "2", *lean)
-            for name, queues in (
-                ("worker-fanout", "fanout"),
-                ("worker-bulk", "fanout_bulk"),
-                ("worker", "search,notifications,cache,upkeep"),
+            # So that a large fan-out holds up no small one, and the write's other tasks none at all. Where all share
+            # a processor, the small ones go first there, too.
+            name: ("nice", "-n", nice, *celery, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "2", *lean)
+            for name, nice, queues in (
+                ("worker-fanout", "0", "fanout"),
+                ("worker-bulk", "5", "fanout_bulk"),
+                ("worker", "5", "search,notifications,cache,upkeep"),
             )
         },
         "beat": (*celery, "beat", "-s", str(run_dir / "beat-schedule"), "--pidfile="),

@@ -58,10 +58,11 @@ def drain(db: None) -> Callable[[], None]:
     """Does here, in this process, what relay and workers would: every open outbox row, then every open batch."""
 
     def run() -> None:
-        while row := Outbox.objects.filter(done_at=None, lease_until=None).order_by("id").first():
-            result = getattr(tasks, row.task)(row.pk)
-            if row.task in outbox.CHAINED:
-                getattr(tasks, outbox.CHAINED[row.task])(result)
+        while open_rows := Outbox.objects.filter(done_at=None, lease_until=None).order_by("id"):
+            for task, row_ids in outbox.messages(list(open_rows.values_list("task", "id", "attempts"))):
+                result = getattr(tasks, task)(row_ids)
+                if task in outbox.CHAINED:
+                    getattr(tasks, outbox.CHAINED[task])(result)
         for batch in Batch.objects.filter(state="open"):
             tasks.push_batch_alone(batch.post_id, batch.kind, batch.batch_no)
 

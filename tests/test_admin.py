@@ -379,7 +379,7 @@ def test_a_failed_task_is_sent_again_but_not_one_that_is_done_or_in_work(
     failed, done, in_work = Outbox.objects.order_by("id")[:3]
     Outbox.objects.update(sent_at=Now(), attempts=outbox.ATTEMPTS)
     Outbox.objects.filter(pk=done.pk).update(done_at=Now())
-    with outbox.claimed(in_work.pk):
+    with outbox.claimed([in_work.pk]):
         answer = act(admin, "feeds/outbox", "send_again", failed, done, in_work)
     assert said(answer) == ["1 of 3 sent again."]
     failed.refresh_from_db()

@@ -42,7 +42,7 @@ def test_each_cause_notifies_once_however_often_its_task_runs(api: Any, drain: A
     everything(alice, bob)
     drain()
     for row in Outbox.objects.filter(task="send_notifications"):
-        assert notifications.notify(row.event, row.subject_id, row.object_id or 0) == 0
+        assert notifications.notify(row.event, [(row.subject_id, row.object_id or 0)]) == 0
     found = api(alice).get(ALL).json()
     assert sorted(one["type"] for one in found) == ["favourite", "follow", "mention", "mention", "reblog"]
     assert all(one["created_at"].endswith("Z") and len(one["created_at"]) == 24 for one in found)

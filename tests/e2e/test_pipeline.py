@@ -221,6 +221,21 @@ def test_a_large_fan_out_holds_up_no_small_one(workers, api):
     assert delivery(api(large), waiting)["delivered"] == 25
 
 
+def test_small_posts_that_had_to_wait_share_messages(workers, api):
+    author, [reader] = star(1)
+    caller = api(author)
+    workers.stop("worker-fanout")
+    try:
+        posts = [publish(caller) for _ in range(12)]
+    finally:
+        workers.start("worker-fanout")
+    for post_id in posts:
+        assert delivery(caller, post_id)["delivered"] == 1
+    assert home(api, reader) == posts[::-1]
+    messages = Outbox.objects.filter(task="fan_out_post").values("sent_at").distinct().count()
+    assert messages < len(posts)
+
+
 def tasks_of(caller, post_id: int) -> dict[str, Any]:
     return {task["name"]: task for task in caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["tasks"]}
 

@@ -63,7 +63,7 @@ RELATIONS = """
     """.split()
 
 KINDS = "publish publish publish reply reply reblog reblog edit delete".split()
-WRITING = ("fan_out_post", "retract_post", "sync_pair", "rebuild_timeline")
+WRITING = ("push_batch_alone", "fan_out_post", "retract_post", "sync_pair", "rebuild_timeline")
 
 WEIGHTS = {
     "write": 8,
@@ -300,23 +300,29 @@ class HomeTimelines(RuleBasedStateMachine):
             self.do(*work[0])
 
     def open_work(self) -> list[tuple[str, Any]]:
+        """Tasks, each with the rows of one message, or with one of them alone; and batches."""
         open_rows = rows.Outbox.objects.filter(done_at=None, lease_until=None).order_by("id")
+        found = list(open_rows.values_list("task", "id", "attempts"))
         open_batches = rows.Batch.objects.filter(state="open", lease_until=None).order_by("post_id", "kind", "batch_no")
-        return [*(("row", row) for row in open_rows), *(("batch", batch) for batch in open_batches)]
+        return [
+            *outbox.messages(found),
+            *((task, [row_id]) for task, row_id, _ in found),
+            *(("push_batch_alone", batch) for batch in open_batches.values_list("post_id", "kind", "batch_no")),
+        ]
 
-    def do(self, kind: str, work: Any) -> None:
-        if kind == "batch":
-            tasks.push_batch_alone(work.post_id, work.kind, work.batch_no)
+    def do(self, task: str, work: Any) -> None:
+        if task == "push_batch_alone":
+            tasks.push_batch_alone(*work)
             return
-        if work.waited:  # its time comes when the leases that it waits for are over, and so are their holders
-            self.let_all_go()
-        result = getattr(tasks, work.task)(work.pk)
-        if work.task in outbox.CHAINED:
-            getattr(tasks, outbox.CHAINED[work.task])(result)
+        if rows.Outbox.objects.filter(pk__in=work, waited=True).exists():
+            self.let_all_go()  # its time comes when the leases that it waits for are over, and so are their holders
+        result = getattr(tasks, task)(work)
+        if task in outbox.CHAINED:
+            getattr(tasks, outbox.CHAINED[task])(result)
 
     def hold(self, which: int, place: str) -> None:
         """Starts some work, and stops it before, or after, it first writes to a timeline; if it comes to that."""
-        if writing := [work for work in self.open_work() if work[0] == "batch" or work[1].task in WRITING]:
+        if writing := [work for work in self.open_work() if work[0] in WRITING]:
             worker = greenlet.greenlet(lambda: self.do(*writing[which % len(writing)]))
             worker.place = place
             worker.switch()
@@ -437,5 +443,5 @@ def hold_at_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return held
 
-    for verb in ("push", "remove", "sync", "fill", "finish"):
+    for verb in ("push", "push_many", "remove", "sync", "fill", "finish"):
         monkeypatch.setattr(timelines, verb, holding(getattr(timelines, verb)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from feeds import actions, fanout, tasks, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
@@ -74,7 +75,7 @@ def test_a_task_that_comes_twice_does_its_work_once(drain):  # 4
     drain()
     row = fanout.report(post.pk)["tasks"]
     for _ in range(2):
-        assert tasks.fan_out_post(Outbox.objects.get(subject_id=post.pk, task="fan_out_post").pk) == "not mine"
+        assert tasks.fan_out_post([Outbox.objects.get(subject_id=post.pk, task="fan_out_post").pk]) == "0 posts"
     assert fanout.report(post.pk)["tasks"] == row
     assert stored(reader) == [post.pk]
 
@@ -92,7 +93,7 @@ def test_a_range_is_packed_in_chunks_for_one_script_call_each(settings):
     author, readers = star(10)
     post = PostFactory(author=author)
     fanout.plan(post.pk, PUSH)
-    found = fanout._read_range(fanout._claim(post.pk, PUSH, 0), fanout.EVERYBODY)
+    found = fanout._read_range(fanout._claim(post.pk, PUSH, 0))
     assert [chunk.count(",") + 1 for chunk in found.chunks] == [4, 4, 2]
     assert [int(n) for chunk in found.chunks for n in chunk.split(",")] == [reader.pk for reader in readers]
 
@@ -220,3 +221,155 @@ def test_a_retraction_reaches_all_who_follow_and_adds_up(settings):
     assert (retraction.state, retraction.delivered, retraction.skipped_inactive) == ("closed", 4, 1)
     assert all(stored(reader) == [] for reader in readers[:4])
     assert not Post.objects.live().filter(pk=post.pk).exists()
+
+
+# Many posts in one message
+
+
+def rows_of(*posts) -> list[int]:
+    tasks_of = Outbox.objects.filter(subject_id__in=[post.pk for post in posts], task="fan_out_post")
+    return list(tasks_of.values_list("pk", flat=True))
+
+
+def test_many_small_posts_are_delivered_together_each_to_its_own_readers(settings, monkeypatch):
+    settings.PUSH_CHUNK = 4
+    authors = [star(followers, away=followers // 3) for followers in (1, 9, 0, 3)]
+    posts = [PostFactory(author=author) for author, _ in authors]
+    calls, push_many = [], timelines.push_many
+    monkeypatch.setattr(
+        timelines, "push_many", lambda pairs, **deadline: calls.append(pairs) or push_many(pairs, **deadline)
+    )
+    assert tasks.fan_out_post(rows_of(*posts)) == "4 posts"
+    for post, (_, readers) in zip(posts, authors, strict=True):
+        away = len(readers) // 3
+        counts = {"audience": len(readers), "delivered": len(readers) - away, "skipped_inactive": away}
+        assert parts(post) == {part: count for part, count in counts.items() if count}
+        report = fanout.report(post.pk)
+        assert (report["state"], report["closed_by"]) == ("done", "inline")
+        assert all(stored(reader) == [post.pk] for reader in readers[: len(readers) - away])
+    assert not Outbox.objects.filter(task="fan_out_post", done_at=None).exists()
+    readers = [sum(chunk.count(",") + 1 for _, chunk in pairs) for pairs in calls]
+    assert sum(readers) == 13 and all(4 <= size < 8 for size in readers[:-1])
+
+
+def test_a_message_that_comes_twice_is_delivered_once():  # 4
+    (author, [reader]), (other, _) = star(1), star(2)
+    posts = [PostFactory(author=author), PostFactory(author=other), PostFactory(author=author)]
+    row_ids = rows_of(*posts)
+    tasks.fan_out_post(row_ids)
+    before = [fanout.report(post.pk) for post in posts]
+    assert tasks.fan_out_post(row_ids) == "0 posts"
+    Outbox.objects.update(done_at=None)  # as if its end had been lost
+    assert tasks.fan_out_post(row_ids) == "3 posts"
+    after = [fanout.report(post.pk) for post in posts]
+    assert [report | {"tasks": []} for report in after] == [report | {"tasks": []} for report in before]
+    assert stored(reader) == [posts[2].pk, posts[0].pk]
+
+
+def test_as_many_posts_go_together_as_fit_one_batch_and_large_ones_alone(settings, monkeypatch):
+    settings.FANOUT_BATCH = 4
+    stars = [star(followers) for followers in (3, 2, 4, 0, 2, 5)]
+    posts = [PostFactory(author=author) for author, _ in stars]
+    waves = []
+    monkeypatch.setattr(tasks, "_publish_wave", lambda post_id, *wave: waves.append((post_id, *wave)))
+    bites, deliver = [], fanout.deliver_small
+    monkeypatch.setattr(fanout, "deliver_small", lambda claims: bites.append(len(claims)) or deliver(claims))
+    tasks.fan_out_post(rows_of(*posts))
+    assert bites == [2, 1, 1]  # 2 + 2 followers (and the post that nobody follows), then 3, then 4
+    assert waves == [(posts[5].pk, PUSH, 0, 2)]
+    assert [fanout.report(post.pk)["state"] for post in posts] == ["done"] * 5 + ["running"]
+
+
+def test_what_is_out_of_the_ordinary_keeps_its_meaning_among_many(settings):
+    settings.PULL_ABOVE = settings.PULL_BELOW = 3
+    (author, readers), (famous, _) = star(3), star(4)
+    famous.refresh_from_db()
+    plain, dead = PostFactory(author=author), PostFactory(author=author)
+    direct = PostFactory(author=author, visibility="direct", text=f"hello @{readers[1].username}")
+    cancelled, pulled, planned = PostFactory(author=author), PostFactory(author=famous), PostFactory(author=author)
+    actions.delete_post(author=author, post_id=dead.pk)
+    actions.cancel_delivery(post_id=cancelled.pk)
+    fanout.plan(planned.pk, PUSH)
+    tasks.fan_out_post(rows_of(plain, dead, direct, cancelled, pulled, planned))
+    assert parts(plain) == {"audience": 3, "delivered": 3}
+    assert parts(direct) == {"audience": 3, "delivered": 1, "skipped_hidden": 2}
+    assert parts(pulled) == {"audience": 4, "pulled": 4}
+    assert parts(dead) == parts(cancelled) == {}
+    assert fanout.report(planned.pk)["state"] == "running"  # its batch is somebody else's
+    assert [stored(reader) for reader in readers] == [[plain.pk], [direct.pk, plain.pk], [plain.pk]]
+
+
+def test_a_post_that_dies_among_many_is_withdrawn_and_its_neighbours_are_delivered(monkeypatch):
+    author, [reader] = star(1)
+    posts = [PostFactory(author=author) for _ in range(3)]
+    close = fanout._close_all
+
+    def delete_first(*args, **kwargs):
+        monkeypatch.setattr(fanout, "_close_all", close)
+        assert len(stored(reader)) == 3
+        actions.delete_post(author=author, post_id=posts[1].pk)
+        return close(*args, **kwargs)
+
+    monkeypatch.setattr(fanout, "_close_all", delete_first)
+    tasks.fan_out_post(rows_of(*posts))
+    assert stored(reader) == [posts[2].pk, posts[0].pk]
+    assert [parts(post) for post in posts] == [
+        {"audience": 1, "delivered": 1},
+        {"audience": 1, "skipped_hidden": 1},
+        {"audience": 1, "delivered": 1},
+    ]
+
+
+def test_a_store_that_fails_among_many_burns_no_attempt_and_each_comes_again_by_itself(settings, monkeypatch):
+    settings.PUSH_CHUNK = 1
+    author, readers = star(2)
+    posts = [PostFactory(author=author) for _ in range(2)]
+    push_many = timelines.push_many
+
+    def fail_once(*args, **kwargs):
+        monkeypatch.setattr(timelines, "push_many", push_many)
+        push_many(*args, **kwargs)
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(timelines, "push_many", fail_once)
+    with pytest.raises(redis.ConnectionError):
+        tasks.fan_out_post(rows_of(*posts))
+    assert set(Batch.objects.values_list("attempts", "lease_until", "state")) == {(0, None, "open")}
+    assert set(Outbox.objects.filter(task="fan_out_post").values_list("attempts", "sent_at")) == {(0, None)}
+    assert tasks.fan_out_post(rows_of(*posts)) == "2 posts"  # planned already: the reconciler's
+    Batch.objects.update(nudged_at="2020-01-01T00:00Z")
+    for key in fanout.nudge():
+        tasks.push_batch_alone(*key, closed_by="reconciler")
+    assert [parts(post) for post in posts] == [{"audience": 2, "delivered": 2}] * 2
+    assert all(stored(reader) == [posts[1].pk, posts[0].pk] for reader in readers)
+
+
+def test_a_run_of_many_that_is_killed_leaves_leases_that_run_out(drain):
+    author, [reader] = star(1)
+    posts = [PostFactory(author=author) for _ in range(2)]
+    assert len(fanout.plan_small([post.pk for post in posts])) == 2  # and the process dies
+    assert fanout.deliver(posts[0].pk, PUSH, 0) == "not mine"
+    Batch.objects.update(lease_until=None)  # ran out
+    drain()
+    assert stored(reader) == [posts[1].pk, posts[0].pk]
+    assert set(Batch.objects.values_list("attempts", "state")) == {(2, "done")}
+
+
+def test_a_run_of_many_that_lost_its_leases_leaves_the_other_runs_counts():
+    author, _ = star(2)
+    posts = [PostFactory(author=author) for _ in range(2)]
+    claims = list(fanout.plan_small([post.pk for post in posts]).values())
+    Batch.objects.update(lease_until=None)  # ran out
+    other = fanout._claim(posts[0].pk, PUSH, 0)
+    fanout.deliver_small(claims)
+    assert list(Batch.objects.order_by("post_id").values_list("state", "lease_no")) == [("open", 2), ("done", 1)]
+    assert fanout._push(other) == "done"
+
+
+def test_a_run_of_many_whose_claims_ran_out_is_refused_by_redis_and_closes_nothing(settings):
+    settings.FENCE = -1
+    author, [reader] = star(1)
+    post = PostFactory(author=author)
+    tasks.fan_out_post(rows_of(post))
+    assert stored(reader) == []
+    assert Batch.objects.get().state == "open"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import redis
+from django.conf import settings as conf
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
@@ -24,18 +28,18 @@ def row() -> Outbox:
 
 
 def test_a_row_is_in_one_pair_of_hands_and_done_once(row):
-    with outbox.claimed(row.pk) as work:
+    with outbox.claimed([row.pk]) as [work]:
         assert (work.subject_id, work.object_id, work.lease_no) == (1, 2, 1)
-        with outbox.claimed(row.pk) as other:
-            assert other is None
-    with outbox.claimed(row.pk) as again:
-        assert again is None
+        with outbox.claimed([row.pk]) as others:
+            assert others == []
+    with outbox.claimed([row.pk]) as again:
+        assert again == []
     row.refresh_from_db()
     assert row.done_at and row.attempts == 1
 
 
 def test_a_failing_store_burns_no_attempt_and_the_row_is_due_again(row):
-    with pytest.raises(redis.ConnectionError), outbox.claimed(row.pk):
+    with pytest.raises(redis.ConnectionError), outbox.claimed([row.pk]):
         raise redis.ConnectionError("gone")
     row.refresh_from_db()
     assert (row.attempts, row.lease_until, row.sent_at, row.done_at, row.error) == (0, None, None, None, "gone")
@@ -44,7 +48,7 @@ def test_a_failing_store_burns_no_attempt_and_the_row_is_due_again(row):
 
 def test_a_statement_that_takes_too_long_burns_an_attempt(row):
     """Else work that is always too slow would come again for ever."""
-    with pytest.raises(OperationalError), outbox.claimed(row.pk), transaction.atomic():
+    with pytest.raises(OperationalError), outbox.claimed([row.pk]), transaction.atomic():
         rows("SELECT set_config('statement_timeout', '10ms', true)")
         rows("SELECT pg_sleep(5)")
     row.refresh_from_db()
@@ -54,7 +58,7 @@ def test_a_statement_that_takes_too_long_burns_an_attempt(row):
 def test_an_error_burns_an_attempt_and_after_the_last_the_row_is_left_alone(row):
     for attempt in range(1, outbox.ATTEMPTS + 1):
         Outbox.objects.update(sent_at=timezone.now())
-        with pytest.raises(KeyError), outbox.claimed(row.pk):
+        with pytest.raises(KeyError), outbox.claimed([row.pk]):
             raise KeyError("bug")
         row.refresh_from_db()
         assert row.attempts == attempt
@@ -63,7 +67,7 @@ def test_an_error_burns_an_attempt_and_after_the_last_the_row_is_left_alone(row)
 
 
 def test_a_row_that_is_put_off_remembers_that_it_has_waited(row):
-    with outbox.claimed(row.pk):
+    with outbox.claimed([row.pk]):
         raise outbox.Later(30, waited=True)
     row.refresh_from_db()
     assert (row.waited, row.attempts, row.sent_at) == (True, 0, None)
@@ -96,3 +100,124 @@ def test_one_rebuild_of_a_reader_is_open_at_a_time():
     Outbox.objects.update(done_at=timezone.now())
     outbox.record("account.returned", reader.pk)
     assert Outbox.objects.count() == 2
+
+
+def test_rows_that_fail_together_come_again_at_once_each_alone():
+    """Nobody knows which one is to blame: the others lose one attempt, and do not meet it again."""
+    for subject in (1, 2):
+        outbox.record("post.published", subject)
+    row_ids = list(Outbox.objects.filter(task="refresh_cache").values_list("pk", flat=True))
+    with pytest.raises(KeyError), outbox.claimed(row_ids) as both:
+        assert [work.subject_id for work in both] == [1, 2]
+        raise KeyError("bug")
+    again = Outbox.objects.filter(task="refresh_cache", due_at__lte=timezone.now()).order_by("id")
+    found = list(again.values_list("task", "id", "attempts"))
+    assert outbox.messages(found) == [("refresh_cache", [row_id]) for row_id in row_ids]
+
+
+def test_a_row_in_other_hands_leaves_the_others_of_its_message():
+    for subject in (1, 2, 3):
+        outbox.record("follow.deleted", subject, 4)
+    first, second, third = Outbox.objects.order_by("id").values_list("pk", flat=True)
+    with outbox.claimed([second]), outbox.claimed([first, second, third]) as others:
+        assert [work.row_id for work in others] == [first, third]
+    assert not Outbox.objects.filter(done_at=None).exists()
+
+
+def test_a_message_of_an_older_release_holds_one_number(row):
+    with outbox.claimed(row.pk) as [work]:
+        assert work.row_id == row.pk
+
+
+# What the relay sends, as it lies in the broker
+
+
+@pytest.fixture
+def broker(transactional_db: None) -> Iterator[redis.Redis]:
+    server = redis.Redis.from_url(conf.CELERY_BROKER_URL)
+    server.flushdb()
+    yield server
+    server.flushdb()
+
+
+def sent(broker: redis.Redis) -> list[tuple[str, list[int]]]:
+    """The messages, (task, rows), which are taken away."""
+    found = []
+    for queue in conf.CELERY_TASK_QUEUES:
+        while message := broker.rpop(queue):
+            envelope = json.loads(message)
+            task, [args, _, embedded] = envelope["headers"]["task"], json.loads(base64.b64decode(envelope["body"]))
+            assert [following["task"] for following in embedded["chain"] or []] == (
+                [outbox.CHAINED[task]] if task in outbox.CHAINED else []
+            )
+            found.append((task, args[0]))
+    return found
+
+
+def ids_of(task: str) -> list[int]:
+    return list(Outbox.objects.filter(task=task).order_by("id").values_list("pk", flat=True))
+
+
+def test_the_rows_of_one_task_make_one_message(broker):
+    for subject in range(3):
+        outbox.record("post.published", subject)
+    assert outbox.publish() == 12
+    assert sorted(sent(broker)) == sorted((task, ids_of(task)) for task in outbox.TASKS["post.published"])
+    assert outbox.publish() == 0
+
+
+def test_rows_that_wait_or_have_failed_have_a_message_of_their_own(broker):
+    for subject in range(2):
+        outbox.record("follow.created", subject, 9)
+        outbox.record("post.cancelled", subject)
+    Outbox.objects.filter(task="send_notifications", subject_id=0).update(attempts=1)
+    outbox.publish()
+    assert sorted(sent(broker)) == sorted((row.task, [row.pk]) for row in Outbox.objects.all())
+
+
+def test_a_message_holds_so_many_rows_and_the_next_ones_the_rest(broker, monkeypatch):
+    monkeypatch.setattr(outbox, "MOST", 2)
+    for subject in range(5):
+        outbox.record("favourite.created", subject)
+    monkeypatch.setattr(outbox, "PATIENT", ())
+    assert [outbox.publish() for _ in range(4)] == [2, 2, 1, 0]
+    assert [len(row_ids) for _, row_ids in sent(broker)] == [2, 2, 1]
+
+
+def test_while_enough_messages_are_on_their_way_rows_collect_for_a_fuller_one(broker):
+    for subject in range(conf.OUTBOX_IN_FLIGHT):
+        outbox.record("post.published", subject)
+    for number, row_id in enumerate(fan_outs := ids_of("fan_out_post")):  # each was sent in a round of its own
+        Outbox.objects.filter(pk=row_id).update(sent_at=timezone.now() - timedelta(milliseconds=number))
+    Outbox.objects.exclude(task="fan_out_post").update(done_at=timezone.now(), sent_at=timezone.now())
+    for subject in (100, 101):
+        outbox.record("post.published", subject)
+    assert outbox.publish() is None
+    assert sorted(task for task, _ in sent(broker)) == sorted(outbox.PATIENT)
+    assert outbox.publish() is None
+    assert sent(broker) == []
+    Outbox.objects.filter(pk=fan_outs[0]).update(done_at=timezone.now())
+    assert outbox.publish() == 2
+    assert sent(broker) == [("fan_out_post", ids_of("fan_out_post")[-2:])]
+
+
+def test_a_dead_worker_does_not_stop_the_relay(broker):
+    outbox.record("favourite.created", 1)
+    Outbox.objects.update(sent_at=timezone.now())
+    outbox.record("favourite.created", 2)
+    assert outbox.publish() is None
+    Outbox.objects.filter(subject_id=1).update(sent_at=timezone.now() - outbox.LOST_AFTER)
+    assert outbox.publish() == 1
+
+
+def test_while_more_fan_outs_wait_than_a_message_holds_the_others_wait_but_not_for_ever(broker, monkeypatch):
+    monkeypatch.setattr(outbox, "MOST", 2)
+    for subject in range(3):
+        outbox.record("post.published", subject)
+    assert outbox.publish() == 2
+    assert {task for task, _ in sent(broker)} == {"fan_out_post"}
+    Outbox.objects.filter(sent_at=None, task="refresh_cache").update(due_at=timezone.now() - outbox.PATIENCE)
+    for subject in (3, 4):
+        outbox.record("post.published", subject)
+    assert outbox.publish() == 4
+    assert {task for task, _ in sent(broker)} == {"fan_out_post", "refresh_cache"}

@@ -1,5 +1,7 @@
 """What changes while a batch is in the middle of its work: a batch is held at a named point, the world changes, it is let go.
 
+The batch is alone, or in one message with another post's.
+
 The background work of the change runs twice: while the batch is held, and after it (semantics 10, 11, 19, 20, 23, 29).
 """
 
@@ -23,11 +25,15 @@ from tests.factories import AccountFactory, PostFactory, follow, star
 pytestmark = pytest.mark.django_db
 
 POINTS = {
-    "after the claim": (fanout, "_read_range", "before"),
-    "after the range": (timelines, "push", "before"),
-    "after the push": (timelines, "push", "after"),
-    "before the close": (fanout, "_close", "before"),
-    "before the finish": (fanout, "finish", "before"),
+    f"{path} {point}": (path, module, name.format(push=push), place)
+    for path, push in (("alone", "push"), ("together", "push_many"))
+    for point, (module, name, place) in {
+        "after the claim": (fanout, "_read_ranges", "before"),
+        "after the range": (timelines, "{push}", "before"),
+        "after the push": (timelines, "{push}", "after"),
+        "before the close": (fanout, "_close_all", "before"),
+        "before the finish": (fanout, "finish_all", "before"),
+    }.items()
 }
 
 
@@ -48,8 +54,14 @@ def scene(request: Any, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setattr(rebuild, "POLL", 0)
     author, [reader, other] = star(2)
     post, newcomer = PostFactory(author=author), AccountFactory()
-    assert fanout.plan(post.pk, Kind.PUSH) == 1
-    worker = hold(monkeypatch, *POINTS[request.param], work=lambda: tasks.push_batch_alone(post.pk, Kind.PUSH, 0))
+    path, *point = POINTS[request.param]
+    if path == "alone":
+        assert fanout.plan(post.pk, Kind.PUSH) == 1
+        worker = hold(monkeypatch, *point, work=lambda: tasks.push_batch_alone(post.pk, Kind.PUSH, 0))
+    else:
+        PostFactory(author=star(1)[0])
+        row_ids = list(Outbox.objects.filter(task="fan_out_post").values_list("pk", flat=True))
+        worker = hold(monkeypatch, *point, work=lambda: tasks.fan_out_post(row_ids))
     return Scene(author, reader, other, newcomer, post, worker.switch)
 
 
@@ -79,7 +91,7 @@ def shown(reader: Account) -> list[int]:
 def run_each_once() -> None:
     """What the outbox has now, as far as it can be done while a batch is held: what waits for its lease is not due."""
     for row in Outbox.objects.filter(done_at=None, lease_until=None, waited=False).order_by("id"):
-        getattr(tasks, row.task)(row.pk)
+        getattr(tasks, row.task)([row.pk])
 
 
 def settle(scene: Scene, drain: Callable[[], None]) -> None:

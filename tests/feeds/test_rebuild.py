@@ -92,7 +92,7 @@ def test_a_purge_waits_for_a_batch_that_was_claimed_before_it(settings, monkeypa
     post = PostFactory(author=author)
     fanout.plan(post.pk, Kind.PUSH)
     claim = fanout._claim(post.pk, Kind.PUSH, 0)
-    held = fanout._read_range(claim, claim.cut)  # the reader is in it
+    held = fanout._read_range(claim)  # the reader is in it
     actions.unfollow(follower=reader, followee_id=author.pk)
     with pytest.raises(outbox.Later) as later:
         sync(reader, author)

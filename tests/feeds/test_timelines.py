@@ -43,6 +43,14 @@ def test_a_push_counts_the_timelines_that_exist_and_twice_is_once():
     assert page() == timelines.Stored(0, [IDS[0]])
 
 
+def test_many_posts_are_pushed_in_one_call_each_to_its_own_readers():
+    timelines.build_empty("7,8")
+    for _ in range(2):
+        assert timelines.push_many([(IDS[0], "7,9"), (IDS[1], "7,8"), (IDS[2], "9")], deadline=0) == [1, 2, 0]
+    assert (page().ids, timelines.ids(8).ids) == ([IDS[1], IDS[0]], [IDS[1]])
+    assert timelines.push_many([(IDS[3], "7")], deadline=1) is None
+
+
 def test_a_push_after_its_deadline_is_refused():
     timelines.build_empty(str(READER))
     assert timelines.push(IDS[0], str(READER), deadline=1) is None
@@ -94,15 +102,6 @@ def test_what_lies_below_the_coverage_never_lowers_it():
     assert page() == timelines.Stored(IDS[9], IDS[14:9:-1])
     push(*IDS[15:18])
     assert page() == timelines.Stored(IDS[12], IDS[17:12:-1])
-
-
-def test_several_posts_are_pushed_in_one_call_each_to_its_own_readers():
-    timelines.build_empty("7,8")
-    assert timelines.push_many([(IDS[0], "7,8,9"), (IDS[1], "8"), (IDS[2], "9")], deadline=0) == [2, 1, 0]
-    assert page().ids == [IDS[0]]
-    assert timelines.ids(8).ids == [IDS[1], IDS[0]]
-    assert timelines.push_many([(IDS[3], "7"), (IDS[4], "8")], deadline=1) is None
-    assert page().ids == [IDS[0]]
 
 
 def test_bounds_are_exclusive_in_both_directions():
