@@ -8,7 +8,7 @@ late somebody else wrote it to the cache.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,53 +21,63 @@ from django.utils import timezone
 from followers.models import Account
 
 from . import text
-from .database import rows
-from .models import Bookmark, Favourite, Mention, Post, PostTag, Tag, TagDay, TagFollow
+from .database import exists, prepared
+from .models import Mention, Post, PostTag, Tag, TagDay, TagFollow
 
 TAG_DAYS = 7
 
 Entity = dict[str, Any]
-"""A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and, if somebody
-is asking, how that one marked it. Ids are numbers, moments ISO 8601 strings in UTC."""
+"""A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and how whoever
+asks marked it. Ids are numbers, moments ISO 8601 strings in UTC."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A post to be shown, and the versions of now."""
+    """A post to be shown, the versions of now, and how the viewer marked it. A reblog is marked as its original is."""
 
     post_id: int
     version: int
     account_id: int
     account_version: int
+    favourited: bool
+    bookmarked: bool
+    reblogged: bool
     original: Ref | None = None  # what it reblogs
 
 
-REF = """p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version"""
-"""The columns of a Ref, of the tables of JOIN."""
+_MARKED = "account_id = %(viewer)s::bigint AND post_id = coalesce(o.id, p.id)"
+_REBLOGGED = "author_id = %(viewer)s::bigint AND reblog_of_id = coalesce(o.id, p.id) AND deleted_at IS NULL"
+REF = f"""p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version,
+    {exists(f"SELECT 1 FROM feeds_favourite WHERE {_MARKED}")},
+    {exists(f"SELECT 1 FROM feeds_bookmark WHERE {_MARKED}")},
+    {exists(f"SELECT 1 FROM feeds_post WHERE {_REBLOGGED}")}"""
+"""The columns of a Ref, of the tables of JOIN. The viewer, %(viewer)s, is an account's id, or NULL for anybody."""
 
 JOIN = """LEFT JOIN followers_account a ON a.id = p.author_id
     LEFT JOIN feeds_post o ON o.id = p.reblog_of_id LEFT JOIN followers_account oa ON oa.id = o.author_id"""
 
 
-def ref(columns: Iterable[int]) -> Ref:
+_REFS = f"""
+    SELECT {REF} FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY i (id, place) JOIN feeds_post p ON p.id = i.id {JOIN}
+    ORDER BY i.place
+"""
+
+
+def ref(columns: Sequence[Any]) -> Ref:
     """A Ref of the columns of REF."""
-    post_id, version, author_id, author_version, *o = columns
-    return Ref(post_id, version, author_id, author_version, Ref(o[0], o[1], o[2], o[3]) if o[0] else None)
+    post, original, marks = columns[:4], columns[4:8], columns[8:]
+    return Ref(*post, *marks, Ref(*original, *marks) if original[0] else None)
 
 
-def refs(post_ids: list[int]) -> list[Ref]:
+def refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
     """References to the posts as they are now, in the order given. Who may see them is for the caller to know."""
-    found = rows(
-        f"SELECT {REF} FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY i (id, place) JOIN feeds_post p ON p.id = i.id"
-        f" {JOIN} ORDER BY i.place",
-        ids=post_ids,
-    )
+    found = prepared(_REFS, ids=post_ids, viewer=viewer.pk if viewer else None)
     return [ref(columns) for columns in found]
 
 
 def post(found: Post, viewer: Account | None = None) -> Entity:
     """One post as the database has it now."""
-    [entity] = hydrate(refs([found.pk]), viewer)
+    [entity] = hydrate(refs([found.pk], viewer))
     return entity
 
 
@@ -108,7 +118,7 @@ def tags(found: list[Tag], viewer: Account | None) -> list[Entity]:
     ]
 
 
-def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
+def hydrate(refs: list[Ref]) -> list[Entity]:
     """The posts, with authors and originals, in the order of the references."""
     if not refs:
         return []
@@ -120,19 +130,22 @@ def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
     known = cache.get_many([*post_keys.values(), *account_keys.values()])
     posts = _complete("post", post_keys, known, _load_posts)
     authors = _complete("account", account_keys, known, _load_accounts)
-    marks = _marks([one.post_id for one in whole], viewer)
 
     def assemble(one: Ref) -> Entity:
-        original = assemble(one.original) if one.original else None
-        facts = posts[one.post_id] | {"account": authors[one.account_id], "reblog": original}
-        return facts | (marks[one.post_id] if viewer else {})
+        return posts[one.post_id] | {
+            "account": authors[one.account_id],
+            "reblog": assemble(one.original) if one.original else None,
+            "favourited": one.favourited,
+            "bookmarked": one.bookmarked,
+            "reblogged": one.reblogged,
+        }
 
     return [assemble(one) for one in refs]
 
 
 def refresh_post(post_id: int) -> None:
     """Puts the post and its author into the cache, as they are now: under their versions, which readers of now ask for."""
-    hydrate(refs([post_id]), None)
+    hydrate(refs([post_id], None))
 
 
 def refresh_account(account_id: int) -> None:
@@ -211,26 +224,6 @@ def _account_facts(account: Account) -> Entity:
         "followers_count": account.followers_count,
         "following_count": account.following_count,
         "statuses_count": account.statuses_count,
-    }
-
-
-def _marks(post_ids: list[int], viewer: Account | None) -> dict[int, Entity]:
-    """How the viewer marked each of the posts."""
-    if viewer is None:
-        return {}
-    mine = {"account": viewer.pk, "post__in": post_ids}
-    favourited = set(Favourite.objects.filter(**mine).values_list("post_id", flat=True))
-    bookmarked = set(Bookmark.objects.filter(**mine).values_list("post_id", flat=True))
-    reblogged = set(
-        Post.objects.live().filter(author=viewer.pk, reblog_of__in=post_ids).values_list("reblog_of_id", flat=True)
-    )
-    return {
-        post_id: {
-            "favourited": post_id in favourited,
-            "bookmarked": post_id in bookmarked,
-            "reblogged": post_id in reblogged,
-        }
-        for post_id in post_ids
     }
 
 

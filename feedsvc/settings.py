@@ -164,7 +164,9 @@ DATABASES: dict[str, Any] = {
             "connect_timeout": 3,
             "application_name": "feedsvc",
             # Every wait has a bound. A page, a claim and a batch's range take milliseconds.
-            "options": "-c statement_timeout=20s -c lock_timeout=10s",
+            # What is prepared (database.prepared, and nothing else) is planned once per connection.
+            "options": "-c statement_timeout=20s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan",
+            "prepare_threshold": sys.maxsize,
         },
     }
 }

@@ -74,9 +74,13 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "filtered": [],
     }
     if viewer is not None:
-        marked = entity["reblog"] or entity  # a reblog is marked as its original is
-        shaped |= {name: marked.get(name, False) for name in ("favourited", "reblogged", "bookmarked")}
-        shaped |= {"muted": False, "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk}
+        shaped |= {
+            "favourited": entity["favourited"],
+            "reblogged": entity["reblogged"],
+            "bookmarked": entity["bookmarked"],
+            "muted": False,
+            "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk,
+        }
     return shaped
 
 
