@@ -111,12 +111,7 @@ MIDDLEWARE = [
     "feeds.api.throttling.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
-    # For the admin. They look up nothing until a view asks, and views of the API do not.
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    *(f"feedsvc.admin_only.{name}" for name in ("Session", "Csrf", "Authentication", "Message", "XFrameOptions")),
 ]
 # Who signs in to the admin has cookies that no other page is sent.
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
