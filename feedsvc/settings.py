@@ -154,7 +154,7 @@ if TRUST_PROXY:
 
 DATABASES: dict[str, Any] = {
     "default": {
-        **dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True),
+        **dj_database_url.parse(DATABASE_URL, engine="feedsvc.postgresql", conn_max_age=None, conn_health_checks=True),
         "OPTIONS": {
             "connect_timeout": 3,
             "application_name": "feedsvc",
