@@ -65,8 +65,9 @@ _REFS = f"""
 
 def ref(columns: Sequence[Any]) -> Ref:
     """A Ref of the columns of REF."""
-    post, original, marks = columns[:4], columns[4:8], columns[8:]
-    return Ref(*post, *marks, Ref(*original, *marks) if original[0] else None)
+    marks = columns[8:]
+    original = Ref(*columns[4:8], *marks) if columns[4] else None
+    return Ref(*(*columns[:4], *marks, original))
 
 
 def refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
@@ -176,10 +177,10 @@ def _load_posts(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
     mentions: dict[int, list[Entity]] = defaultdict(list)
     named = Mention.objects.filter(post__in=found, account__is_active=True).order_by("id")
     for post_id, account_id, username in named.values_list("post_id", "account_id", "account__username"):
-        mentions[post_id].append({"id": account_id, "username": username})
-    tags: dict[int, list[str]] = defaultdict(list)
+        mentions[post_id].append({"id": account_id, "username": username, "url": profile_url(username)})
+    tags: dict[int, list[Entity]] = defaultdict(list)
     for post_id, name in PostTag.objects.filter(post__in=found).order_by("id").values_list("post_id", "tag__name"):
-        tags[post_id].append(name)
+        tags[post_id].append({"name": name, "url": tag_url(name)})
     return {
         post.pk: (
             post.version,
@@ -233,8 +234,10 @@ def content(written: str, usernames: Iterable[str] = ()) -> str:
 
 
 def profile_url(username: str) -> str:
+        "url": profile_url(account.username),
     return f"{settings.BASE_URL}/@{username}"
 
+        "note_html": content(account.note),
 
 def tag_url(name: str) -> str:
     return f"{settings.BASE_URL}/tags/{name}"

@@ -171,8 +171,9 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
         "TIMEOUT": 24 * 3600,
+        "VERSION": 2,  # of what entities look like: an older process must not meet those of a newer one
         "OPTIONS": {
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # the library's default is pickle
+            "SERIALIZER": "feeds.cache.JSON",
             "SOCKET_TIMEOUT": 1,
             "SOCKET_CONNECT_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,  # without its cache the service is slower, not down
@@ -194,7 +195,7 @@ AUTH_PASSWORD_VALIDATORS = [
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["feeds.api.auth.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["feeds.api.auth.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["feeds.api.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "feeds.api.parsers.JSONParser",
         "rest_framework.parsers.FormParser",
