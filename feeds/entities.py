@@ -1,8 +1,8 @@
 """What posts and accounts look like when they are read: plain facts, of which the API shapes its JSON.
 
-`hydrate` makes them of references, through the cache: one MGET, and the database for what is missing. A reference carries
-versions, and these are part of the cache's keys: whoever knows the version of now cannot be given an older text, however
-late somebody else wrote it to the cache.
+`hydrate` makes them of references: from this process's memory, by one MGET from the cache, and from the database what is
+missing there. A reference carries versions, and these are part of the keys: whoever knows the version of now cannot be given
+an older text, however late somebody else wrote it to the cache.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .database import exists, prepared
 from .models import Mention, Post, PostTag, Tag, TagDay, TagFollow
 
 TAG_DAYS = 7
+HELD_MOST = 4_000  # entities in a process's memory, of about 3 KB each
 
 Entity = dict[str, Any]
 """A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and how whoever
@@ -128,7 +129,7 @@ def hydrate(refs: list[Ref]) -> list[Entity]:
     account_keys = {
         (one.account_id, one.account_version): _key("account", one.account_id, one.account_version) for one in whole
     }
-    known = cache.get_many([*post_keys.values(), *account_keys.values()])
+    known = _known([*post_keys.values(), *account_keys.values()])
     posts = _complete("post", post_keys, known, _load_posts)
     authors = _complete("account", account_keys, known, _load_accounts)
 
@@ -142,6 +143,21 @@ def hydrate(refs: list[Ref]) -> list[Entity]:
         }
 
     return [assemble(one) for one in refs]
+
+
+_held: dict[str, Entity] = {}
+"""Entities by their keys, as this process met them. What a key, with its version, stands for never changes."""
+
+
+def _known(keys: list[str]) -> dict[str, Entity]:
+    """What this process holds, and among that whatever the cache has of these keys: what many read is asked for once."""
+    global _held
+    if len(_held) > HELD_MOST:
+        _held = {}
+    held = _held
+    if missing := [key for key in keys if key not in held]:
+        held.update(cache.get_many(missing))
+    return held
 
 
 def refresh_post(post_id: int) -> None:
@@ -218,8 +234,10 @@ def _account_facts(account: Account) -> Entity:
     return {
         "id": account.pk,
         "username": account.username,
+        "url": profile_url(account.username),
         "display_name": account.display_name,
         "note": account.note,
+        "note_html": content(account.note),
         "created_at": iso(account.created_at),
         "last_status_at": iso(account.last_status_at),
         "followers_count": account.followers_count,
@@ -234,10 +252,8 @@ def content(written: str, usernames: Iterable[str] = ()) -> str:
 
 
 def profile_url(username: str) -> str:
-        "url": profile_url(account.username),
     return f"{settings.BASE_URL}/@{username}"
 
-        "note_html": content(account.note),
 
 def tag_url(name: str) -> str:
     return f"{settings.BASE_URL}/tags/{name}"
