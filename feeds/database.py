@@ -71,14 +71,18 @@ def prepared(statement: str, **values: Any) -> list[tuple[Any, ...]]:
 class _Preparing(psycopg.RawCursor[Any]):
     """Prepares what it executes, and lets PostgreSQL bind the values."""
 
-    def execute(self, statement: Any, values: Any = None, **_: Any) -> Any:
-        text, names = _numbered(statement)
-        return super().execute(text, [_typed(values[name]) for name in names], prepare=True)
+    def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
+        text, names = _numbered(query)
+        return super().execute(text, [_typed(params[name]) for name in names], prepare=True)
 
 
 def _typed(value: Any) -> Any:
-    """Else a number's type, and with it the statement to be prepared, would depend on how large it is."""
-    return Int8(value) if type(value) is int else value
+    """Numbers as bigint: else their types, and with them the statement, would depend on how large they are. Lists of numbers
+    as text, for the same reason, and since psycopg would look at each of them.
+    """
+    if type(value) is int:
+        return Int8(value)
+    return f"{{{','.join(map(str, value))}}}" if type(value) is list and value and type(value[0]) is int else value
 
 
 @cache

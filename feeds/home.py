@@ -107,9 +107,9 @@ def page(viewer: Account, cursor: Cursor) -> Page:
 
 def _downwards(viewer: Account, cursor: Cursor) -> Page:
     walk = _Walk(viewer.pk, start=cursor.below, count=cursor.limit + 1)
-    shown, place, cut_at = list[Ref](), 0, None
+    above, shown, place, cut_at = cursor.above, list[Ref](), 0, None
     while len(shown) <= cursor.limit:
-        if not walk.reach(place) or walk.found[place].post_id <= cursor.above:
+        if not walk.reach(place) or walk.found[place].post_id <= above:
             cut_at = None if place < len(walk.found) or walk.ended else walk.last
             break
         one = walk.found[place]
