@@ -83,6 +83,12 @@ def post(found: Post, viewer: Account | None = None) -> Entity:
     return entity
 
 
+def written(post: Post, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
+    """A post that was just written, no reblog, whose author, mentions and tags the caller knows: nothing is asked for."""
+    unmarked = {"favourited": False, "bookmarked": False, "reblogged": False}
+    return _post_facts(post, mentions, tags) | {"account": _account_facts(post.author), "reblog": None} | unmarked
+
+
 def account(account_id: int) -> Entity:
     """One account as the database has it now. Raises Account.DoesNotExist."""
     for facts in accounts([account_id]):
@@ -190,37 +196,36 @@ def _complete(kind: str, keys: dict[tuple[int, int], str], known: dict[str, Enti
 def _load_posts(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
     """Version and facts by id."""
     found = Post.objects.in_bulk(list(post_ids))
-    mentions: dict[int, list[Entity]] = defaultdict(list)
+    mentions: dict[int, list[tuple[int, str]]] = defaultdict(list)
     named = Mention.objects.filter(post__in=found, account__is_active=True).order_by("id")
     for post_id, account_id, username in named.values_list("post_id", "account_id", "account__username"):
-        mentions[post_id].append({"id": account_id, "username": username, "url": profile_url(username)})
-    tags: dict[int, list[Entity]] = defaultdict(list)
+        mentions[post_id].append((account_id, username))
+    tags: dict[int, list[str]] = defaultdict(list)
     for post_id, name in PostTag.objects.filter(post__in=found).order_by("id").values_list("post_id", "tag__name"):
-        tags[post_id].append({"name": name, "url": tag_url(name)})
+        tags[post_id].append(name)
+    return {post.pk: (post.version, _post_facts(post, mentions[post.pk], tags[post.pk])) for post in found.values()}
+
+
+def _post_facts(post: Post, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
+    named = dict(mentions)
     return {
-        post.pk: (
-            post.version,
-            {
-                "id": post.pk,
-                "text": post.text,
-                "content": content(post.text, [one["username"] for one in mentions[post.pk]]),
-                "spoiler_text": post.spoiler_text,
-                "sensitive": post.sensitive,
-                "language": post.language,
-                "visibility": post.visibility,
-                "in_reply_to_id": post.in_reply_to_id,
-                "in_reply_to_account_id": post.in_reply_to_account_id,
-                "replies_count": post.replies_count,
-                "reblogs_count": post.reblogs_count,
-                "favourites_count": post.favourites_count,
-                "created_at": iso(post.created_at),
-                "edited_at": iso(post.edited_at),
-                "pinned": post.pinned_at is not None,
-                "mentions": mentions[post.pk],
-                "tags": tags[post.pk],
-            },
-        )
-        for post in found.values()
+        "id": post.pk,
+        "text": post.text,
+        "content": content(post.text, named.values()),
+        "spoiler_text": post.spoiler_text,
+        "sensitive": post.sensitive,
+        "language": post.language,
+        "visibility": post.visibility,
+        "in_reply_to_id": post.in_reply_to_id,
+        "in_reply_to_account_id": post.in_reply_to_account_id,
+        "replies_count": post.replies_count,
+        "reblogs_count": post.reblogs_count,
+        "favourites_count": post.favourites_count,
+        "created_at": iso(post.created_at),
+        "edited_at": iso(post.edited_at),
+        "pinned": post.pinned_at is not None,
+        "mentions": [{"id": one, "username": name, "url": profile_url(name)} for one, name in named.items()],
+        "tags": [{"name": name, "url": tag_url(name)} for name in tags],
     }
 
 
