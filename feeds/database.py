@@ -5,11 +5,15 @@ Statements run in autocommit on the primary (the protocol counts on that), unles
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
+import psycopg
 import redis
 from django.db import InterfaceError, OperationalError, connection
 from psycopg.errors import QueryCanceled
+from psycopg.types.numeric import Int8
 
 STORE_ERRORS = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 """PostgreSQL or Redis is gone or late: the work is given back, to be done again soon."""
@@ -51,3 +55,40 @@ def changed(statement: str, **values: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.rowcount
+
+
+def prepared(statement: str, **values: Any) -> list[tuple[Any, ...]]:
+    """As `rows`, for a statement that every page or post needs: each connection has PostgreSQL plan it once, not each time.
+
+    So its plan must be good whatever the values (settings.py forces that one), and its text one of few: values go in by
+    name alone. Type a parameter by a cast where PostgreSQL could not tell.
+    """
+    with connection.cursor() as cursor:  # for its looks after the connection; what it would send, it binds by itself
+        cursor.cursor = _Preparing(connection.connection)
+        cursor.execute(statement, values)
+        return cursor.fetchall()
+
+
+class _Preparing(psycopg.RawCursor[Any]):
+    """Prepares what it executes, and lets PostgreSQL bind the values."""
+
+    def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
+        text, names = _numbered(query)
+        return super().execute(text, [_typed(params[name]) for name in names], prepare=True)
+
+
+def _typed(value: Any) -> Any:
+    """Numbers as bigint: else their types, and with them the statement, would depend on how large they are. Lists of numbers
+    as text, for the same reason, and since psycopg would look at each of them.
+    """
+    if type(value) is int:
+        return Int8(value)
+    return f"{{{','.join(map(str, value))}}}" if type(value) is list and value and type(value[0]) is int else value
+
+
+@cache
+def _numbered(statement: str) -> tuple[bytes, list[str]]:
+    """PostgreSQL's own way to name parameters, $1 for the first %(name)s, and the names in their order."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    numbers = {name: f"${place}" for place, name in enumerate(names, 1)}
+    return re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], statement).replace("%%", "%").encode(), names

@@ -1,14 +1,14 @@
 """What posts and accounts look like when they are read: plain facts, of which the API shapes its JSON.
 
-`hydrate` makes them of references, through the cache: one MGET, and the database for what is missing. A reference carries
-versions, and these are part of the cache's keys: whoever knows the version of now cannot be given an older text, however
-late somebody else wrote it to the cache.
+`hydrate` makes them of references: from this process's memory, by one MGET from the cache, and from the database what is
+missing there. A reference carries versions, and these are part of the keys: whoever knows the version of now cannot be given
+an older text, however late somebody else wrote it to the cache.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,54 +21,72 @@ from django.utils import timezone
 from followers.models import Account
 
 from . import text
-from .database import rows
-from .models import Bookmark, Favourite, Mention, Post, PostTag, Tag, TagDay, TagFollow
+from .database import exists, prepared
+from .models import Mention, Post, PostTag, Tag, TagDay, TagFollow
 
 TAG_DAYS = 7
+HELD_MOST = 4_000  # entities in a process's memory, of about 3 KB each
 
 Entity = dict[str, Any]
-"""A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and, if somebody
-is asking, how that one marked it. Ids are numbers, moments ISO 8601 strings in UTC."""
+"""A post's facts: those of its author under "account", those of what it reblogs under "reblog" (else None), and how whoever
+asks marked it. Ids are numbers, moments ISO 8601 strings in UTC."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A post to be shown, and the versions of now."""
+    """A post to be shown, the versions of now, and how the viewer marked it. A reblog is marked as its original is."""
 
     post_id: int
     version: int
     account_id: int
     account_version: int
+    favourited: bool
+    bookmarked: bool
+    reblogged: bool
     original: Ref | None = None  # what it reblogs
 
 
-REF = """p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version"""
-"""The columns of a Ref, of the tables of JOIN."""
+_MARKED = "account_id = %(viewer)s::bigint AND post_id = coalesce(o.id, p.id)"
+_REBLOGGED = "author_id = %(viewer)s::bigint AND reblog_of_id = coalesce(o.id, p.id) AND deleted_at IS NULL"
+REF = f"""p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version,
+    {exists(f"SELECT 1 FROM feeds_favourite WHERE {_MARKED}")},
+    {exists(f"SELECT 1 FROM feeds_bookmark WHERE {_MARKED}")},
+    {exists(f"SELECT 1 FROM feeds_post WHERE {_REBLOGGED}")}"""
+"""The columns of a Ref, of the tables of JOIN. The viewer, %(viewer)s, is an account's id, or NULL for anybody."""
 
 JOIN = """LEFT JOIN followers_account a ON a.id = p.author_id
     LEFT JOIN feeds_post o ON o.id = p.reblog_of_id LEFT JOIN followers_account oa ON oa.id = o.author_id"""
 
 
-def ref(columns: Iterable[int]) -> Ref:
+_REFS = f"""
+    SELECT {REF} FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY i (id, place) JOIN feeds_post p ON p.id = i.id {JOIN}
+    ORDER BY i.place
+"""
+
+
+def ref(columns: Sequence[Any]) -> Ref:
     """A Ref of the columns of REF."""
-    post_id, version, author_id, author_version, *o = columns
-    return Ref(post_id, version, author_id, author_version, Ref(o[0], o[1], o[2], o[3]) if o[0] else None)
+    marks = columns[8:]
+    original = Ref(*columns[4:8], *marks) if columns[4] else None
+    return Ref(*(*columns[:4], *marks, original))
 
 
-def refs(post_ids: list[int]) -> list[Ref]:
+def refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
     """References to the posts as they are now, in the order given. Who may see them is for the caller to know."""
-    found = rows(
-        f"SELECT {REF} FROM unnest(%(ids)s::bigint[]) WITH ORDINALITY i (id, place) JOIN feeds_post p ON p.id = i.id"
-        f" {JOIN} ORDER BY i.place",
-        ids=post_ids,
-    )
+    found = prepared(_REFS, ids=post_ids, viewer=viewer.pk if viewer else None)
     return [ref(columns) for columns in found]
 
 
 def post(found: Post, viewer: Account | None = None) -> Entity:
     """One post as the database has it now."""
-    [entity] = hydrate(refs([found.pk]), viewer)
+    [entity] = hydrate(refs([found.pk], viewer))
     return entity
+
+
+def written(post: Post, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
+    """A post that was just written, no reblog, whose author, mentions and tags the caller knows: nothing is asked for."""
+    unmarked = {"favourited": False, "bookmarked": False, "reblogged": False}
+    return _post_facts(post, mentions, tags) | {"account": _account_facts(post.author), "reblog": None} | unmarked
 
 
 def account(account_id: int) -> Entity:
@@ -108,7 +126,7 @@ def tags(found: list[Tag], viewer: Account | None) -> list[Entity]:
     ]
 
 
-def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
+def hydrate(refs: list[Ref]) -> list[Entity]:
     """The posts, with authors and originals, in the order of the references."""
     if not refs:
         return []
@@ -117,22 +135,40 @@ def hydrate(refs: list[Ref], viewer: Account | None) -> list[Entity]:
     account_keys = {
         (one.account_id, one.account_version): _key("account", one.account_id, one.account_version) for one in whole
     }
-    known = cache.get_many([*post_keys.values(), *account_keys.values()])
+    known = _known([*post_keys.values(), *account_keys.values()])
     posts = _complete("post", post_keys, known, _load_posts)
     authors = _complete("account", account_keys, known, _load_accounts)
-    marks = _marks([one.post_id for one in whole], viewer)
 
     def assemble(one: Ref) -> Entity:
-        original = assemble(one.original) if one.original else None
-        facts = posts[one.post_id] | {"account": authors[one.account_id], "reblog": original}
-        return facts | (marks[one.post_id] if viewer else {})
+        return posts[one.post_id] | {
+            "account": authors[one.account_id],
+            "reblog": assemble(one.original) if one.original else None,
+            "favourited": one.favourited,
+            "bookmarked": one.bookmarked,
+            "reblogged": one.reblogged,
+        }
 
     return [assemble(one) for one in refs]
 
 
+_held: dict[str, Entity] = {}
+"""Entities by their keys, as this process met them. What a key, with its version, stands for never changes."""
+
+
+def _known(keys: list[str]) -> dict[str, Entity]:
+    """What this process holds, and among that whatever the cache has of these keys: what many read is asked for once."""
+    global _held
+    if len(_held) > HELD_MOST:
+        _held = {}
+    held = _held
+    if missing := [key for key in keys if key not in held]:
+        held.update(cache.get_many(missing))
+    return held
+
+
 def refresh_posts(post_ids: list[int]) -> None:
     """Puts posts and their authors into the cache, as they are now: under their versions, which readers of now ask for."""
-    hydrate(refs(post_ids), None)
+    hydrate(refs(post_ids, None))
 
 
 def refresh_accounts(account_ids: list[int]) -> None:
@@ -160,37 +196,36 @@ def _complete(kind: str, keys: dict[tuple[int, int], str], known: dict[str, Enti
 def _load_posts(post_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
     """Version and facts by id."""
     found = Post.objects.in_bulk(list(post_ids))
-    mentions: dict[int, list[Entity]] = defaultdict(list)
+    mentions: dict[int, list[tuple[int, str]]] = defaultdict(list)
     named = Mention.objects.filter(post__in=found, account__is_active=True).order_by("id")
     for post_id, account_id, username in named.values_list("post_id", "account_id", "account__username"):
-        mentions[post_id].append({"id": account_id, "username": username})
+        mentions[post_id].append((account_id, username))
     tags: dict[int, list[str]] = defaultdict(list)
     for post_id, name in PostTag.objects.filter(post__in=found).order_by("id").values_list("post_id", "tag__name"):
         tags[post_id].append(name)
+    return {post.pk: (post.version, _post_facts(post, mentions[post.pk], tags[post.pk])) for post in found.values()}
+
+
+def _post_facts(post: Post, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
+    named = dict(mentions)
     return {
-        post.pk: (
-            post.version,
-            {
-                "id": post.pk,
-                "text": post.text,
-                "content": content(post.text, [one["username"] for one in mentions[post.pk]]),
-                "spoiler_text": post.spoiler_text,
-                "sensitive": post.sensitive,
-                "language": post.language,
-                "visibility": post.visibility,
-                "in_reply_to_id": post.in_reply_to_id,
-                "in_reply_to_account_id": post.in_reply_to_account_id,
-                "replies_count": post.replies_count,
-                "reblogs_count": post.reblogs_count,
-                "favourites_count": post.favourites_count,
-                "created_at": iso(post.created_at),
-                "edited_at": iso(post.edited_at),
-                "pinned": post.pinned_at is not None,
-                "mentions": mentions[post.pk],
-                "tags": tags[post.pk],
-            },
-        )
-        for post in found.values()
+        "id": post.pk,
+        "text": post.text,
+        "content": content(post.text, named.values()),
+        "spoiler_text": post.spoiler_text,
+        "sensitive": post.sensitive,
+        "language": post.language,
+        "visibility": post.visibility,
+        "in_reply_to_id": post.in_reply_to_id,
+        "in_reply_to_account_id": post.in_reply_to_account_id,
+        "replies_count": post.replies_count,
+        "reblogs_count": post.reblogs_count,
+        "favourites_count": post.favourites_count,
+        "created_at": iso(post.created_at),
+        "edited_at": iso(post.edited_at),
+        "pinned": post.pinned_at is not None,
+        "mentions": [{"id": one, "username": name, "url": profile_url(name)} for one, name in named.items()],
+        "tags": [{"name": name, "url": tag_url(name)} for name in tags],
     }
 
 
@@ -204,33 +239,15 @@ def _account_facts(account: Account) -> Entity:
     return {
         "id": account.pk,
         "username": account.username,
+        "url": profile_url(account.username),
         "display_name": account.display_name,
         "note": account.note,
+        "note_html": content(account.note),
         "created_at": iso(account.created_at),
         "last_status_at": iso(account.last_status_at),
         "followers_count": account.followers_count,
         "following_count": account.following_count,
         "statuses_count": account.statuses_count,
-    }
-
-
-def _marks(post_ids: list[int], viewer: Account | None) -> dict[int, Entity]:
-    """How the viewer marked each of the posts."""
-    if viewer is None:
-        return {}
-    mine = {"account": viewer.pk, "post__in": post_ids}
-    favourited = set(Favourite.objects.filter(**mine).values_list("post_id", flat=True))
-    bookmarked = set(Bookmark.objects.filter(**mine).values_list("post_id", flat=True))
-    reblogged = set(
-        Post.objects.live().filter(author=viewer.pk, reblog_of__in=post_ids).values_list("reblog_of_id", flat=True)
-    )
-    return {
-        post_id: {
-            "favourited": post_id in favourited,
-            "bookmarked": post_id in bookmarked,
-            "reblogged": post_id in reblogged,
-        }
-        for post_id in post_ids
     }
 
 

@@ -9,13 +9,14 @@ never a leak, and the end of Redis is not the end of the page. docs/semantics.md
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import redis
 
 from followers.models import Account
 
 from . import metrics, timelines
-from .database import exists, rows
+from .database import exists, prepared
 from .entities import JOIN, REF, Ref, hydrate, ref
 from .models import HIDDEN, ID_END, VISIBLE
 from .posts import Cursor, Page
@@ -25,7 +26,8 @@ ROUNDS = 10  # most statements for one page, however many of its candidates the 
 ROUND_MOST = 1_000  # ids a statement looks at; each round takes twice as many as the one before
 NEIGHBOURS = 40  # candidates below a reblog among which the same post, or another reblog of it, makes it superfluous
 
-# Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`.
+# Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`; {deep} is
+# _DEEP where Redis ends, else nothing.
 _SOURCES = """
     SELECT unnest(%(stored)s::bigint[]) AS id
     UNION (
@@ -48,12 +50,13 @@ _SOURCES = """
             ORDER BY post_id {order} LIMIT %(count)s) p
         WHERE f.account_id = %(viewer)s
         ORDER BY p.post_id {order} LIMIT %(count)s)
-    UNION (
+    {deep}"""
+_DEEP = """UNION (
         SELECT p.id FROM followers_follow f CROSS JOIN LATERAL (
             SELECT id FROM feeds_post
             WHERE author_id = f.followee_id AND deleted_at IS NULL AND id < %(deep_below)s AND id > %(above)s
             ORDER BY id {order} LIMIT %(count)s) p
-        WHERE %(deep)s AND f.follower_id = %(viewer)s
+        WHERE f.follower_id = %(viewer)s
         ORDER BY p.id {order} LIMIT %(count)s)"""
 
 _FOLLOWS = exists("SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s")
@@ -80,13 +83,18 @@ _CANDIDATE = f"""
     AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
     AND {REPLY_SHOWN} AND {REBLOG_SHOWN} AND NOT {ON_EXCLUSIVE_LIST}"""
 
-STATEMENT = f"""
+_STATEMENT = f"""
     WITH candidates AS ({_SOURCES}),
     scanned AS (SELECT id FROM candidates ORDER BY id {{order}} LIMIT %(count)s)
     SELECT scanned.id, coalesce(({_CANDIDATE}), false), {REF}
     FROM scanned LEFT JOIN feeds_post p ON p.id = scanned.id {JOIN}
     ORDER BY scanned.id {{order}}
 """
+
+
+@cache
+def _statement(order: str, deep: bool) -> str:
+    return _STATEMENT.format(order=order, deep=_DEEP.format(order=order) if deep else "")
 
 
 def page(viewer: Account, cursor: Cursor) -> Page:
@@ -99,9 +107,9 @@ def page(viewer: Account, cursor: Cursor) -> Page:
 
 def _downwards(viewer: Account, cursor: Cursor) -> Page:
     walk = _Walk(viewer.pk, start=cursor.below, count=cursor.limit + 1)
-    shown, place, cut_at = list[Ref](), 0, None
+    above, shown, place, cut_at = cursor.above, list[Ref](), 0, None
     while len(shown) <= cursor.limit:
-        if not walk.reach(place) or walk.found[place].post_id <= cursor.above:
+        if not walk.reach(place) or walk.found[place].post_id <= above:
             cut_at = None if place < len(walk.found) or walk.ended else walk.last
             break
         one = walk.found[place]
@@ -114,7 +122,7 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
         place += 1
     refs = shown[: cursor.limit]
     end = cut_at if len(shown) <= cursor.limit else refs[-1].post_id
-    return Page(hydrate(refs, viewer), end, refs[0].post_id if refs else None, walk.built)
+    return Page(hydrate(refs), end, refs[0].post_id if refs else None, walk.built)
 
 
 def _upwards(viewer: Account, cursor: Cursor) -> Page:
@@ -135,7 +143,7 @@ def _upwards(viewer: Account, cursor: Cursor) -> Page:
     refs = shown[::-1]
     cut_short = len(shown) < cursor.limit and not walk.ended
     prev = walk.last if cut_short else refs[0].post_id if refs else None
-    return Page(hydrate(refs, viewer), refs[-1].post_id if refs else None, prev, walk.built and under.built)
+    return Page(hydrate(refs), refs[-1].post_id if refs else None, prev, walk.built and under.built)
 
 
 def superfluous(viewer: Account, post_id: int) -> bool:
@@ -195,14 +203,13 @@ class _Walk:
         else:
             ids, deep_below = stored.ids, min(below, stored.cover + 1)
             deep = not self.upwards and len(ids) < count and stored.cover > above
-        return rows(
-            STATEMENT.format(order="ASC" if self.upwards else "DESC"),
+        return prepared(
+            _statement("ASC" if self.upwards else "DESC", deep),
             viewer=self.reader_id,
             stored=ids,
             below=below,
             above=above,
             count=count,
-            deep=deep,
             deep_below=deep_below,
         )
 

@@ -140,6 +140,8 @@ class Post(models.Model):
     deleted_at = models.DateTimeField(null=True)
     version = models.BigIntegerField(db_default=1)
 
+    entity: dict[str, Any] | None = None  # what actions.publish_post has written, as readers see it; else not known
+
     objects: ClassVar[Any] = PostQuerySet.as_manager()
 
     class Meta:

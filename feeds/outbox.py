@@ -46,6 +46,7 @@ ALONE = ("retract_post", "sync_pair", "rebuild_timeline", "delete_account")
 
 BY_URGENCY = ["fan_out_post", *sorted({task for tasks in TASKS.values() for task in tasks} - {"fan_out_post"})]
 CHANNEL = "outbox"
+WAKE = f"pg_notify('{CHANNEL}', '')"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
 PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
@@ -90,19 +91,18 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
 
     A rebuild that is asked for while one is open is the same rebuild.
     """
-    rows(
-        """
-        WITH asked AS (
-            INSERT INTO feeds_outbox (event, task, subject_id, object_id)
-            SELECT %(event)s, unnest(%(tasks)s::text[]), %(subject_id)s, %(object_id)s::bigint ON CONFLICT DO NOTHING)
-        SELECT pg_notify(%(channel)s, '')
-        """,
-        event=event,
-        tasks=list(TASKS[event]),
-        subject_id=subject_id,
-        object_id=object_id,
-        channel=CHANNEL,
-    )
+    changes = "(SELECT %(subject_id)s::bigint, %(object_id)s::bigint) change (subject_id, object_id)"
+    rows(f"WITH asked AS ({asking(event, changes)}) SELECT {WAKE}", subject_id=subject_id, object_id=object_id)
+
+
+def asking(event: str, changes: str) -> str:
+    """`record` for a statement that makes its change itself: the SQL that asks for the tasks of each (subject_id, object_id)
+    in `changes`, a table or what stands for one. It has to WAKE the relay, too.
+    """
+    tasks = ", ".join(f"'{task}'" for task in TASKS[event])
+    return f"""
+        INSERT INTO feeds_outbox (event, task, subject_id, object_id)
+        SELECT '{event}', unnest(ARRAY[{tasks}]), subject_id, object_id FROM {changes} ON CONFLICT DO NOTHING"""
 
 
 # The relay

@@ -67,7 +67,7 @@ def get_visible(viewer: Account | None, post_id: int) -> Post:
 def several(viewer: Account | None, post_ids: list[int]) -> list[Entity]:
     """Those of the posts that the viewer may see, in the order given, each once."""
     seen = set(Post.objects.visible_to(viewer).filter(pk__in=post_ids).values_list("pk", flat=True))
-    return hydrate(refs([post_id for post_id in dict.fromkeys(post_ids) if post_id in seen]), viewer)
+    return hydrate(refs([post_id for post_id in dict.fromkeys(post_ids) if post_id in seen], viewer))
 
 
 def author_timeline(
@@ -114,7 +114,7 @@ def _shown(ids: list[int], viewer: Account | None, cursor: Cursor) -> Page:
         ids.reverse()
     older = bool(ids) and (cursor.nearest or more)
     return Page(
-        hydrate(refs(ids), viewer),
+        hydrate(refs(ids, viewer)),
         next_max_id=ids[-1] if older else None,
         prev_min_id=ids[0] if ids else None,
     )
@@ -215,7 +215,7 @@ def bookmarks(viewer: Account, cursor: graph.Cursor) -> Page:
 def _marked(marks: type[Favourite] | type[Bookmark], viewer: Account, cursor: graph.Cursor) -> Page:
     seen = Post.objects.visible_to(viewer)
     found = graph.page(marks.objects.filter(account=viewer, post__in=seen), "post_id", cursor)
-    return Page(hydrate(refs(found.account_ids), viewer), found.next_max_id, found.prev_min_id)
+    return Page(hydrate(refs(found.account_ids, viewer)), found.next_max_id, found.prev_min_id)
 
 
 def favoured_by(viewer: Account | None, post: Post, cursor: graph.Cursor) -> graph.Page:
@@ -263,7 +263,7 @@ def context(viewer: Account | None, post: Post) -> Context:
     )
     seen = Post.objects.visible_to(viewer).not_hidden_from(viewer).filter(pk__in=[*above, *below])
     shown = set(seen.values_list("pk", flat=True))
-    found = hydrate(refs([post_id for post_id in (*above, *below) if post_id in shown]), viewer)
+    found = hydrate(refs([post_id for post_id in (*above, *below) if post_id in shown], viewer))
     ancestors = sum(post_id in shown for post_id in above)
     return Context(found[:ancestors], found[ancestors:])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 
 from linkify_it import LinkifyIt
@@ -44,9 +45,10 @@ class Token:
     value: str
 
 
-def tokens(text: str) -> list[Token]:
+@lru_cache(maxsize=32)  # what is published is looked at three times: for mentions, for hashtags, to be rendered
+def tokens(text: str) -> tuple[Token, ...]:
     kinds = {"@": "mention", "#": "hashtag"}
-    return [
+    return tuple(
         Token(
             kind := kinds.get(match.schema, "link"),
             match.index,
@@ -54,7 +56,7 @@ def tokens(text: str) -> list[Token]:
             match.url if kind == "link" else match.raw[1:].lower(),
         )
         for match in _FINDER.match(text) or []
-    ]
+    )
 
 
 def mentions(text: str) -> list[str]:

@@ -112,12 +112,7 @@ MIDDLEWARE = [
     "feeds.api.throttling.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
-    # For the admin. They look up nothing until a view asks, and views of the API do not.
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    *(f"feedsvc.admin_only.{name}" for name in ("Session", "Csrf", "Authentication", "Message", "XFrameOptions")),
 ]
 # Who signs in to the admin has cookies that no other page is sent.
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
@@ -160,12 +155,14 @@ if TRUST_PROXY:
 
 DATABASES: dict[str, Any] = {
     "default": {
-        **dj_database_url.parse(DATABASE_URL, conn_max_age=None, conn_health_checks=True),
+        **dj_database_url.parse(DATABASE_URL, engine="feedsvc.postgresql", conn_max_age=None, conn_health_checks=True),
         "OPTIONS": {
             "connect_timeout": 3,
             "application_name": "feedsvc",
             # Every wait has a bound. A page, a claim and a batch's range take milliseconds.
-            "options": "-c statement_timeout=20s -c lock_timeout=10s",
+            # What is prepared (database.prepared, and nothing else) is planned once per connection.
+            "options": "-c statement_timeout=20s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan",
+            "prepare_threshold": sys.maxsize,
         },
     }
 }
@@ -175,8 +172,9 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
         "TIMEOUT": 24 * 3600,
+        "VERSION": 2,  # of what entities look like: an older process must not meet those of a newer one
         "OPTIONS": {
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # the library's default is pickle
+            "SERIALIZER": "feeds.cache.JSON",
             "SOCKET_TIMEOUT": 1,
             "SOCKET_CONNECT_TIMEOUT": 1,
             "IGNORE_EXCEPTIONS": True,  # without its cache the service is slower, not down
@@ -198,7 +196,7 @@ AUTH_PASSWORD_VALIDATORS = [
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["feeds.api.auth.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["feeds.api.auth.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["feeds.api.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "feeds.api.parsers.JSONParser",
         "rest_framework.parsers.FormParser",

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.indexes import OpClass
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Lower, Now
 from oauth2_provider.models import AbstractApplication
 
@@ -84,12 +84,19 @@ class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manage
         return self.username
 
     def next_home_mode(self) -> str:
-        """How the next post reaches home timelines. Between the thresholds it stays what the last post's was."""
-        if self.home_mode_override:
-            return self.home_mode_override
-        if self.followers_count > settings.PULL_ABOVE:
-            return HomeMode.PULL
-        return HomeMode.PUSH if self.followers_count < settings.PULL_BELOW else self.home_mode
+        """How the next post reaches home timelines, as the row is now."""
+        with connection.cursor() as cursor:
+            bounds = {"pull_above": settings.PULL_ABOVE, "pull_below": settings.PULL_BELOW}
+            cursor.execute(
+                f"SELECT {NEXT_HOME_MODE} FROM followers_account a WHERE a.id = %(id)s", bounds | {"id": self.pk}
+            )
+            return cursor.fetchone()[0]
+
+
+NEXT_HOME_MODE = """CASE WHEN a.home_mode_override IS NOT NULL THEN a.home_mode_override
+    WHEN a.followers_count > %(pull_above)s THEN 'pull' WHEN a.followers_count < %(pull_below)s THEN 'push'
+    ELSE a.home_mode END"""
+"""How the next post of an account, the row `a`, reaches home timelines. Between the thresholds as the last one did."""
 
 
 class Follow(models.Model):

@@ -156,7 +156,7 @@ def test_the_api_knows_no_sessions(api: Any, admin: Client) -> None:
             caller.post("/oauth/token", {"grant_type": "nothing"}),
         ]
     assert [answer.status_code for answer in answers] == [200, 200, 400]
-    assert not any("django_session" in query["sql"] for query in seen)
+    assert not any("django_session" in (query["sql"] or "") for query in seen)  # what is prepared is logged as None
     assert not any(answer.cookies or "Cookie" in answer.headers.get("Vary", "") for answer in answers)
 
 

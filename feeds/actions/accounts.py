@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
@@ -42,13 +42,14 @@ def register(*, username: str, email: str | None, password: str | None) -> Accou
 @transaction.atomic
 def edit_account(*, account: Account, **changes: object) -> Account:
     """`changes`: display_name, note. Raises ValidationError."""
+    edited = Account.objects.get(pk=account.pk)
     for name, value in changes.items():
-        setattr(account, name, value)
-    account.clean_fields(exclude=["password"])
+        setattr(edited, name, value)
+    edited.clean_fields(exclude=["password"])
     if changes:
         Account.objects.filter(pk=account.pk).update(**changes, version=F("version") + 1)
         outbox.record("account.edited", account.pk)
-    return account
+    return edited
 
 
 def set_password(*, account: Account, password: str) -> None:
@@ -68,7 +69,8 @@ def _check_password(password: str, account: Account) -> None:
 def note_home_read(*, reader: Account, built: bool) -> None:
     """Keeps the reader active, and asks for a timeline where PostgreSQL had to serve."""
     if reader.last_active_at is None or reader.last_active_at < timezone.now() - ACTIVE_NOTED_EVERY:
-        Account.objects.filter(pk=reader.pk).update(last_active_at=Now(), evicted_at=None)
+        long_ago = Q(last_active_at=None) | Q(last_active_at__lt=Now() - ACTIVE_NOTED_EVERY)  # as it is by now
+        Account.objects.filter(long_ago, pk=reader.pk).update(last_active_at=Now(), evicted_at=None)
     if not built:
         outbox.record("account.returned", reader.pk)
 

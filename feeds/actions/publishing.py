@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext, suppress
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import IntegrityError, transaction
-from django.db.models import F, Value
-from django.db.models.functions import Greatest, Now
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
 
-from followers.models import Account, HomeMode
+from followers.models import NEXT_HOME_MODE, Account, HomeMode
 
 from .. import entities, outbox
 from .. import text as texts
-from ..database import rows
+from ..database import changed, prepared
 from ..entities import Entity
 from ..models import (
     Delivery,
@@ -67,18 +68,7 @@ def publish_post(
         in_reply_to=in_reply_to,
         in_reply_to_account_id=in_reply_to.author_id if in_reply_to else None,
     )
-    with transaction.atomic():
-        _insert(post, created_at)
-        first = _first_with_key(post, idempotency_key) if idempotency_key else post.pk
-        if first != post.pk:
-            transaction.set_rollback(True)
-        else:
-            _name_accounts(post)
-            _name_tags(post)
-            _announce(post)
-            _count_reply(post, 1)
-            _count_post(post, 1)
-    return post if first == post.pk else Post.objects.live().get(pk=first)
+    return _publish(post, created_at, idempotency_key)
 
 
 def reblog(
@@ -100,14 +90,9 @@ def reblog(
         return found
     post = Post(author=author, reblog_of=original, visibility=visibility or original.visibility)
     try:
-        with transaction.atomic():
-            _insert(post, created_at)
-            _announce(post)
-            _count_reblog(post, 1)
-            _count_post(post, 1)
+        return _publish(post, created_at)
     except IntegrityError:
         return there.get()  # of two at once, the other one's
-    return post
 
 
 def unreblog(*, author: Account, original: Post) -> None:
@@ -173,9 +158,7 @@ def delete_post(*, author: Account, post_id: int) -> Entity:
     was = entities.post(post)
     Post.objects.filter(pk=post.pk).update(deleted_at=Now(), version=F("version") + 1)
     _retract(post.pk, "post.deleted")
-    _count_reblog(post, -1)
-    _count_reply(post, -1)
-    _count_post(post, -1)
+    _uncount(post)
     return was
 
 
@@ -207,37 +190,100 @@ def _check_text(text: str, spoiler_text: str) -> None:
         raise ValidationError({"text": ValidationError(f"character limit of {TEXT_MAX} exceeded", "too_long")})
 
 
-def _insert(post: Post, created_at: datetime | None) -> None:
-    """Saves the post under a new id of its moment; on a clash the sequence's next number is taken."""
-    post.home_mode = post.author.next_home_mode()
+_AUTHOR = """id version username display_name note created_at last_status_at followers_count following_count
+    statuses_count""".split()  # what is said of an account beside its post
+_STATEMENT = f"""
+    WITH new AS (
+        SELECT feeds_post_id(coalesce(%(at)s, clock_timestamp())) AS id, {NEXT_HOME_MODE} AS home_mode
+        FROM followers_account a WHERE a.id = %(author)s),
+    first AS (
+        INSERT INTO feeds_idempotencykey AS k (author_id, key, post_id)
+        SELECT %(author)s, %(key)s::text, id FROM new WHERE %(key)s::text IS NOT NULL
+        ON CONFLICT (author_id, key) DO UPDATE SET
+            post_id = CASE WHEN k.created_at < now() - %(kept)s::interval THEN excluded.post_id ELSE k.post_id END,
+            created_at = CASE WHEN k.created_at < now() - %(kept)s::interval THEN now() ELSE k.created_at END
+        RETURNING post_id),
+    post AS (
+        INSERT INTO feeds_post (id, created_at, home_mode, author_id, text, spoiler_text, sensitive, language, visibility,
+            in_reply_to_id, in_reply_to_account_id, reblog_of_id)
+        SELECT id, timestamptz 'epoch' + (id >> 16) * interval '1 millisecond', home_mode, %(author)s, %(text)s,
+            %(spoiler_text)s, %(sensitive)s, %(language)s, %(visibility)s, %(in_reply_to)s::bigint,
+            %(in_reply_to_account)s::bigint, %(reblog_of)s::bigint
+        FROM new LEFT JOIN first ON true WHERE coalesce(first.post_id, id) = id
+        RETURNING *),
+    delivery AS (
+        INSERT INTO feeds_delivery (post_id, kind, state) SELECT id, '{Kind.PUSH}', '{Delivery.State.QUEUED}' FROM post),
+    asked AS ({outbox.asking("post.published", "(SELECT id, NULL::bigint FROM post) change (subject_id, object_id)")}),
+    named AS (
+        SELECT a.id, a.username FROM post, followers_account a WHERE a.username = ANY(%(names)s::text[]) AND a.is_active),
+    mention AS (INSERT INTO feeds_mention (post_id, account_id) SELECT post.id, named.id FROM post, named ORDER BY 2),
+    tag AS (
+        INSERT INTO feeds_posttag (post_id, tag_id) SELECT post.id, t.id FROM post, feeds_tag t
+        WHERE t.name = ANY(%(tags)s::text[]) ORDER BY t.name COLLATE "C"),
+    parent AS (
+        UPDATE feeds_post p SET version = version + 1,
+            replies_count = replies_count + (p.id IS NOT DISTINCT FROM %(in_reply_to)s)::int,
+            reblogs_count = reblogs_count + (p.id IS NOT DISTINCT FROM %(reblog_of)s)::int
+        WHERE p.id IN (%(in_reply_to)s, %(reblog_of)s) AND EXISTS (TABLE post)
+        RETURNING p.id),
+    author AS (
+        UPDATE followers_account a SET statuses_count = a.statuses_count + 1, version = a.version + 1,
+            last_status_at = greatest(a.last_status_at, post.created_at),
+            home_mode = post.home_mode, ever_pulled = a.ever_pulled OR post.home_mode = '{HomeMode.PULL}'
+        FROM post WHERE a.id = post.author_id AND (SELECT count(*) FROM parent) >= 0 -- so the parent comes first
+        RETURNING a.*)
+    SELECT coalesce(first.post_id, new.id), post.created_at, post.home_mode, {", ".join(f"author.{one}" for one in _AUTHOR)},
+        ARRAY(SELECT id FROM named ORDER BY id), ARRAY(SELECT username FROM named ORDER BY id), {outbox.WAKE}
+    FROM new LEFT JOIN first ON true LEFT JOIN post ON true LEFT JOIN author ON true
+"""
+"""All that a new post brings with it, but for new tags; where its key was used before, nothing but that post's id.
+
+The author's row, for which others wait, comes last, and before it what is answered or reblogged, as in all that locks both.
+"""
+
+
+def _publish(post: Post, created_at: datetime | None, key: str | None = None) -> Post:
+    """Writes the post under a new id of its moment; on a clash the sequence's next number is taken.
+
+    The one of an earlier call, whose commit is waited for, if there was one with the key.
+    """
+    tags = _make_tags(post.text)
     for attempt in range(ID_TRIES):
-        [(post.pk,)] = rows("SELECT feeds_post_id(coalesce(%(at)s, clock_timestamp()))", at=created_at)
-        post.created_at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=post.pk >> 16)
         try:
-            with transaction.atomic():
-                post.save(force_insert=True)
-            return
+            with transaction.atomic() if connection.in_atomic_block else nullcontext():
+                [found] = prepared(
+                    _STATEMENT,
+                    author=post.author_id,
+                    at=created_at,
+                    key=key,
+                    kept=KEY_KEPT,
+                    text=post.text,
+                    spoiler_text=post.spoiler_text,
+                    sensitive=post.sensitive,
+                    language=post.language,
+                    visibility=post.visibility,
+                    in_reply_to=post.in_reply_to_id,
+                    in_reply_to_account=post.in_reply_to_account_id,
+                    reblog_of=post.reblog_of_id,
+                    names=texts.mentions(post.text),
+                    tags=tags,
+                    pull_above=settings.PULL_ABOVE,
+                    pull_below=settings.PULL_BELOW,
+                )
+            break
         except IntegrityError as clash:
             if attempt == ID_TRIES - 1 or "reblog_once" in str(clash):
                 raise
-
-
-def _first_with_key(post: Post, key: str) -> int:
-    """The id of the post that has the key: this one, or the one of an earlier call, whose commit is waited for."""
-    [(first,)] = rows(
-        """
-        INSERT INTO feeds_idempotencykey AS k (author_id, key, post_id) VALUES (%(author)s, %(key)s, %(post)s)
-        ON CONFLICT (author_id, key) DO UPDATE SET
-            post_id = CASE WHEN k.created_at < now() - %(kept)s THEN excluded.post_id ELSE k.post_id END,
-            created_at = CASE WHEN k.created_at < now() - %(kept)s THEN now() ELSE k.created_at END
-        RETURNING post_id
-        """,
-        author=post.author_id,
-        key=key,
-        post=post.pk,
-        kept=KEY_KEPT,
-    )
-    return first
+    post.pk, written_at, post.home_mode, *author, mentioned, usernames, _ = found
+    if written_at is None:
+        return Post.objects.live().get(pk=post.pk)
+    post.created_at = written_at
+    post.replies_count = post.reblogs_count = post.favourites_count = 0
+    post.version = 1
+    if not post.reblog_of_id:
+        post.author = Account(**dict(zip(_AUTHOR, author, strict=True)))
+        post.entity = entities.written(post, zip(mentioned, usernames, strict=True), tags)
+    return post
 
 
 def _name_accounts(post: Post) -> list[int]:
@@ -252,17 +298,21 @@ def _name_accounts(post: Post) -> list[int]:
 
 
 def _name_tags(post: Post) -> None:
-    """Makes the post's tags those of its text. In the order of names, lest two posts at once wait for each other."""
-    names = sorted(texts.hashtags(post.text))
-    Tag.objects.bulk_create([Tag(name=name) for name in names], ignore_conflicts=True)
+    """Makes the post's tags those of its text."""
+    names = _make_tags(post.text)
     tag_ids: Iterable[int] = Tag.objects.filter(name__in=names).values_list("pk", flat=True)
     PostTag.objects.filter(post=post).exclude(tag__in=tag_ids).delete()
     PostTag.objects.bulk_create([PostTag(post=post, tag_id=tag_id) for tag_id in tag_ids], ignore_conflicts=True)
 
 
-def _announce(post: Post) -> None:
-    Delivery.objects.create(post=post, kind=Kind.PUSH)
-    outbox.record("post.published", post.pk)
+def _make_tags(text: str) -> list[str]:
+    """The names of the text's tags, each of which has a row now, whatever becomes of the post: a statement sees no rows that
+    somebody else makes meanwhile. In the order of names, lest two at once wait for each other.
+    """
+    names = sorted(texts.hashtags(text))
+    if names:
+        changed("INSERT INTO feeds_tag (name) SELECT unnest(%(names)s::text[]) ON CONFLICT DO NOTHING", names=names)
+    return names
 
 
 def _retract(post_id: int, event: str) -> None:
@@ -271,33 +321,9 @@ def _retract(post_id: int, event: str) -> None:
     outbox.record(event, post_id)
 
 
-# Rows that others want too come last in their transaction, lest they are locked for longer than they must be.
-
-
-def _count_reply(post: Post, change: int) -> None:
-    if post.in_reply_to_id:
-        Post.objects.filter(pk=post.in_reply_to_id).update(
-            replies_count=F("replies_count") + change, version=F("version") + 1
-        )
-
-
-def _count_reblog(post: Post, change: int) -> None:
-    if post.reblog_of_id:
-        Post.objects.filter(pk=post.reblog_of_id).update(
-            reblogs_count=F("reblogs_count") + change, version=F("version") + 1
-        )
-
-
-def _count_post(post: Post, change: int) -> None:
-    moment, born = post.created_at, change > 0
-    mode = (
-        {"home_mode": post.home_mode, "ever_pulled": True}
-        if post.home_mode == HomeMode.PULL
-        else {"home_mode": HomeMode.PUSH}
-    )
-    Account.objects.filter(pk=post.author_id).update(
-        statuses_count=F("statuses_count") + change,
-        last_status_at=Greatest("last_status_at", Value(moment)) if born else F("last_status_at"),
-        version=F("version") + 1,
-        **(mode if born else {}),
-    )
+def _uncount(post: Post) -> None:
+    """Last in its transaction, since others want these rows, too."""
+    for parent_id, counter in ((post.reblog_of_id, "reblogs_count"), (post.in_reply_to_id, "replies_count")):
+        if parent_id:
+            Post.objects.filter(pk=parent_id).update(**{counter: F(counter) - 1}, version=F("version") + 1)
+    Account.objects.filter(pk=post.author_id).update(statuses_count=F("statuses_count") - 1, version=F("version") + 1)

@@ -10,9 +10,13 @@ the token. A view says what it wants of it by three attributes, which HasScope r
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, set_token_value
 from oauth2_provider.settings import oauth2_settings
@@ -32,6 +36,8 @@ SCOPES = (
     | {f"{verb}:{what}" for verb in ("read", "write") for what in BOTH}
 )
 INVALID = "The access token is invalid"
+KNOWN_FOR = 5  # seconds that a token is known in this process: so long one may work that was revoked in another process
+KNOWN_MOST = 10_000  # tokens, of about 3 KB each
 
 
 class AnyRequest(Request):
@@ -69,20 +75,53 @@ def issue_token(*, account: Account | None, application: Application, scope: str
 
 
 class BearerAuthentication(BaseAuthentication):
-    """One statement a request: the token by its checksum, with its account and its application."""
+    """The token by its checksum, with its account: known in this process for a while, else one statement.
+
+    So what `request.user` says of the account may be some seconds old: whoever changes a row, or shows one, looks at the
+    row. Nobody changes `request.user` itself: requests at the same time share it.
+    """
 
     def authenticate(self, request: Request) -> tuple[Account | None, AccessToken] | None:
-        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        found = AccessToken.objects.select_related("user", "application")
-        token = found.filter(token_checksum=checksum(text.strip())).first()
+        token = _token(checksum(text.strip()))
         if token is None or token.is_expired() or not (token.user is None or token.user.is_active):
             raise AuthenticationFailed(INVALID)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="feedsvc"'
+
+
+_known: dict[str, tuple[float, AccessToken]] = {}
+"""A token with its account, and until when (by the monotonic clock) it is known, by its checksum."""
+
+
+def _token(digest: str) -> AccessToken | None:
+    known = _known  # if all is forgotten while we look, what we find goes with it
+    until, token = known.get(digest, (0.0, None))
+    if until < (now := time.monotonic()):
+        token = AccessToken.objects.select_related("user").filter(token_checksum=digest).first()
+        if len(known) >= KNOWN_MOST:
+            known.clear()
+        if token is not None:
+            known[digest] = now + KNOWN_FOR, token
+    return token
+
+
+def forget_tokens() -> None:
+    global _known
+    _known = {}
+
+
+@receiver(post_delete, sender=AccessToken)
+@receiver(post_save, sender=Account)
+def _forget(created: bool = False, **_: Any) -> None:
+    """A token that was revoked, and one of an account that ended, are refused in this process from the commit on."""
+    if not created:
+        forget_tokens()
+        transaction.on_commit(forget_tokens)  # once more: somebody may have looked before it
 
 
 class HasScope(BasePermission):

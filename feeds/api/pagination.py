@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from rest_framework.exceptions import ParseError
@@ -52,16 +53,13 @@ def response(
     """Next first: some clients look no further."""
     links = []
     if next_max_id is not None:
-        links.append(f'<{_url(request, max_id=next_max_id)}>; rel="next"')
+        links.append(f'<{_url(request, "max_id", next_max_id)}>; rel="next"')
     if prev_min_id is not None:
-        links.append(f'<{_url(request, min_id=prev_min_id)}>; rel="prev"')
+        links.append(f'<{_url(request, "min_id", prev_min_id)}>; rel="prev"')
     return Response(items, status, headers={"Link": ", ".join(links)} if links else None)
 
 
-def _url(request: Request, **bound: int) -> str:
+def _url(request: Request, bound: str, value: int) -> str:
     """This request's URL with another bound; its other parameters stay."""
-    query = request.query_params.copy()
-    for name in BOUNDS:
-        query.pop(name, None)
-    query.update({name: str(value) for name, value in bound.items()})
-    return f"{settings.BASE_URL}{request.path}?{query.urlencode()}"
+    kept = [(name, values) for name, values in request.query_params.lists() if name not in BOUNDS]
+    return f"{settings.BASE_URL}{request.path}?{urlencode([*kept, (bound, value)], doseq=True)}"

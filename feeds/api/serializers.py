@@ -11,7 +11,7 @@ from oauth2_provider.models import AccessToken
 from rest_framework.response import Response
 
 from feeds import entities
-from feeds.entities import Entity, content, iso, profile_url, tag_url
+from feeds.entities import Entity, content, iso, tag_url
 from feeds.explain import Explanation
 from feeds.models import Marker
 from feeds.notifications import Told
@@ -22,12 +22,15 @@ from followers.models import Account, Application, List
 from . import pagination
 from .auth import AccountRequest, AnyRequest
 
+AVATAR, HEADER = f"{settings.BASE_URL}/avatars/default.svg", f"{settings.BASE_URL}/headers/default.svg"
+
 
 def status_page(request: AnyRequest | AccountRequest, page: Page) -> Response:
     """206 says that the timeline is still being built, and that this page came from the database alone."""
+    viewer = request.user
     return pagination.response(
         request,
-        [status(entity, request.user) for entity in page.posts],
+        [status(entity, viewer) for entity in page.posts],
         next_max_id=page.next_max_id,
         prev_min_id=page.prev_min_id,
         status=200 if page.built else 206,
@@ -45,7 +48,7 @@ def account_page(request: AnyRequest | AccountRequest, page: graph.Page) -> Resp
 
 
 def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
-    url = f"{profile_url(entity['account']['username'])}/{entity['id']}"
+    url = f"{entity['account']['url']}/{entity['id']}"
     shaped = {
         "id": str(entity["id"]),
         "uri": url,
@@ -63,7 +66,7 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "reblog": status(entity["reblog"], viewer) if entity["reblog"] else None,
         "media_attachments": [],
         "mentions": [mention(one) for one in entity["mentions"]],
-        "tags": [{"name": name, "url": tag_url(name)} for name in entity["tags"]],
+        "tags": entity["tags"],
         "emojis": [],
         "card": None,
         "poll": None,
@@ -74,9 +77,13 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "filtered": [],
     }
     if viewer is not None:
-        marked = entity["reblog"] or entity  # a reblog is marked as its original is
-        shaped |= {name: marked.get(name, False) for name in ("favourited", "reblogged", "bookmarked")}
-        shaped |= {"muted": False, "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk}
+        shaped |= {
+            "favourited": entity["favourited"],
+            "reblogged": entity["reblogged"],
+            "bookmarked": entity["bookmarked"],
+            "muted": False,
+            "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk,
+        }
     return shaped
 
 
@@ -108,25 +115,22 @@ def tag(entity: Entity, viewer: Account | None) -> dict[str, Any]:
 
 
 def mention(entity: Entity) -> dict[str, Any]:
-    name = entity["username"]
-    return {"id": str(entity["id"]), "username": name, "url": profile_url(name), "acct": name}
+    return {"id": str(entity["id"]), "username": entity["username"], "url": entity["url"], "acct": entity["username"]}
 
 
 def account(entity: Entity) -> dict[str, Any]:
-    name, url = entity["username"], profile_url(entity["username"])
-    avatar, header = f"{settings.BASE_URL}/avatars/default.svg", f"{settings.BASE_URL}/headers/default.svg"
     return {
         "id": str(entity["id"]),
-        "username": name,
-        "acct": name,
-        "url": url,
-        "uri": url,
+        "username": entity["username"],
+        "acct": entity["username"],
+        "url": entity["url"],
+        "uri": entity["url"],
         "display_name": entity["display_name"],
-        "note": content(entity["note"]),
-        "avatar": avatar,
-        "avatar_static": avatar,
-        "header": header,
-        "header_static": header,
+        "note": entity["note_html"],
+        "avatar": AVATAR,
+        "avatar_static": AVATAR,
+        "header": HEADER,
+        "header_static": HEADER,
         "locked": False,
         "bot": False,
         "group": False,

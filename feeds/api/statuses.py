@@ -136,4 +136,5 @@ class CancelDelivery(APIView):
 
 def answer(request: AnyRequest | AccountRequest, post: Post) -> Response:
     """The post as it is now."""
-    return Response(serializers.status(entities.post(post, request.user), request.user))
+    entity = post.entity or entities.post(post, request.user)
+    return Response(serializers.status(entity, request.user))

@@ -9,10 +9,9 @@ Without Redis nothing is counted, and everybody is let through.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import redis
@@ -20,7 +19,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django_redis import get_redis_connection
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import RedisStorage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -57,8 +55,8 @@ class RateLimitMiddleware:
         rate = _rate(request) if settings.RATE_LIMITS else None
         if rate is None:
             return self.get_response(request)
-        window = _spend(request, rate, "address", address(request))
-        response = errors.too_many(window.wait) if window and window.left < 0 else self.get_response(request)
+        exceeded = _exceeded(_spend(request, [rate], "address", address(request)))
+        response = errors.too_many(exceeded.wait) if exceeded else self.get_response(request)
         _write_headers(request, response)
         return response
 
@@ -80,8 +78,7 @@ class Throttle(BaseThrottle):
         rates = [REQUESTS] if request.user else []  # the middleware has counted the address
         if rate := getattr(view, "rates", {}).get(request.method):
             rates.append(rate)
-        windows = [_spend(request, rate, *whose) for rate in rates]
-        self.exceeded = next((window for window in windows if window and window.left < 0), None)
+        self.exceeded = _exceeded(_spend(request, rates, *whose))
         return self.exceeded is None
 
     def wait(self) -> float | None:
@@ -94,23 +91,28 @@ def address(request: HttpRequest | Request) -> str:
     return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR", "")
 
 
-def _spend(request: HttpRequest | Request, rate: RateLimitItem, *whose: str) -> Window | None:
-    """Counts this request; the window as it is then, or None if Redis does not answer."""
-    key = rate.key_for(*whose)
+def _spend(request: HttpRequest | Request, rates: Sequence[RateLimitItem], *whose: str) -> list[Window]:
+    """Counts this request, in one round trip; the windows as they are then, or none if Redis does not answer."""
+    counting = get_redis_connection("default").pipeline(transaction=False)
+    for rate in rates:
+        key = rate.key_for(*whose)
+        counting.incr(key).expire(key, rate.get_expiry(), nx=True).pttl(key)
     try:
-        used = _storage().incr(key, rate.get_expiry())
-        window = Window(rate.amount, rate.amount - used, _storage().get_expiry(key))
+        counted = counting.execute()
     except redis.RedisError:
         metrics.rate_limits_skipped.inc()
-        return None
-    request.META.setdefault("feedsvc.windows", []).append(window)
-    return window
+        return []
+    now = time.time()
+    windows = [
+        Window(rate.amount, rate.amount - used, now + left / 1000)
+        for rate, used, left in zip(rates, counted[::3], counted[2::3], strict=True)
+    ]
+    request.META.setdefault("feedsvc.windows", []).extend(windows)
+    return windows
 
 
-@cache
-def _storage() -> RedisStorage:
-    """On the cache's connections, which never wait long."""
-    return RedisStorage("redis://", connection_pool=get_redis_connection("default").connection_pool)
+def _exceeded(windows: list[Window]) -> Window | None:
+    return next((window for window in windows if window.left < 0), None)
 
 
 def _write_headers(request: HttpRequest, response: HttpResponse) -> None:

@@ -35,6 +35,9 @@ class IdConverter(IntConverter):
 register_converter(IdConverter, "id")
 
 ROUTES: dict[str, Any] = {
+    # What is asked for most, since Django tries one after the other
+    "api/v1/timelines/home": timelines.Home.as_view(),
+    "api/v1/statuses": statuses.Statuses.as_view(),
     # OAuth
     "api/v1/apps": oauth.Apps.as_view(),
     "api/v1/apps/verify_credentials": oauth.VerifyApp.as_view(),
@@ -62,7 +65,6 @@ ROUTES: dict[str, Any] = {
     "api/v1/blocks": relationships.Blocks.as_view(),
     "api/v1/mutes": relationships.Mutes.as_view(),
     # Statuses
-    "api/v1/statuses": statuses.Statuses.as_view(),
     "api/v1/statuses/<id:post_id>": statuses.Show.as_view(),
     "api/v1/statuses/<id:post_id>/source": statuses.Source.as_view(),
     "api/v1/statuses/<id:post_id>/history": statuses.History.as_view(),
@@ -84,7 +86,6 @@ ROUTES: dict[str, Any] = {
     "api/v1/favourites": marks.Favourites.as_view(),
     "api/v1/bookmarks": marks.Bookmarks.as_view(),
     # Timelines, lists, tags
-    "api/v1/timelines/home": timelines.Home.as_view(),
     "api/v1/timelines/public": timelines.Public.as_view(),
     "api/v1/timelines/tag/<str:name>": timelines.Tag.as_view(),
     "api/v1/timelines/list/<id:list_id>": timelines.List.as_view(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django_redis import get_redis_connection
 
 from feeds.api import throttling
 from feeds.models import Post
@@ -114,7 +115,8 @@ def test_undoing_reblogs_has_the_limit_of_deletes(api: Any, settings: Any) -> No
     settings.RATE_LIMITS = True
     alice = AccountFactory()
     rate = throttling.DELETES
-    throttling._storage().incr(rate.key_for("account", str(alice.pk)), rate.get_expiry(), amount=rate.amount)
+    key = rate.key_for("account", str(alice.pk))
+    get_redis_connection("default").set(key, rate.amount, ex=rate.get_expiry())
     assert api(alice).post("/api/v1/statuses/1/unreblog").status_code == 429
 
 

@@ -7,9 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from oauth2_provider.models import AccessToken
 from rest_framework.test import APIClient
 
+from feeds import actions
+from feeds.api import auth
 from followers.models import Application
 from tests.factories import AccountFactory
 
@@ -216,3 +219,28 @@ def test_a_token_ends_with_its_account(api: Any) -> None:
     account.is_active = False
     account.save()
     assert caller.get("/api/v1/timelines/public").status_code == 401
+
+
+def test_a_token_that_was_just_used_is_refused_once_it_is_revoked_or_its_account_ends(api: Any) -> None:
+    alice, bob = AccountFactory.create_batch(2)
+    of_alice, of_bob = api(alice), api(bob)
+    for caller in (of_alice, of_bob):
+        assert caller.get("/api/v1/timelines/home").status_code == 200
+    AccessToken.objects.get(user=alice).revoke()
+    actions.delete_account(account=bob)
+    for caller in (of_alice, of_bob):
+        assert caller.get("/api/v1/timelines/home").status_code == 401
+
+
+def test_a_token_is_looked_up_once_in_a_while_and_again_if_it_was_revoked_meanwhile(
+    api: Any, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    caller, path = api(AccountFactory()), "/api/v1/markers"  # without a timeline: no row is asked for
+    with django_assert_num_queries(1):
+        caller.get(path)
+        caller.get(path)
+    AccessToken.objects.update(expires=timezone.now())  # by another process: nothing tells this one
+    assert caller.get(path).status_code == 200
+    monkeypatch.setattr(auth, "KNOWN_FOR", -1)
+    auth.forget_tokens()
+    assert caller.get(path).status_code == 401

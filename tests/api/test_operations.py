@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 from django.db.models.functions import Now
-from limits.storage import RedisStorage
+from django_redis import get_redis_connection
 from rest_framework.test import APIClient
 
 from feeds import verify
@@ -59,7 +59,7 @@ def limited(settings: Any) -> None:
 
 def use_up(*whose: str) -> None:
     rate = throttling.REQUESTS
-    throttling._storage().incr(rate.key_for(*whose), rate.get_expiry(), amount=rate.amount)
+    get_redis_connection("default").set(rate.key_for(*whose), rate.amount, ex=rate.get_expiry())
 
 
 def test_every_answer_says_how_much_is_left(api: Any, limited: None) -> None:
@@ -118,9 +118,19 @@ def test_behind_a_proxy_of_ours_the_address_is_what_it_saw(api: Any, limited: No
     assert left(HTTP_X_FORWARDED_FOR="something else, 192.0.2.8") == "298"
 
 
+def test_a_window_ends_when_it_said_it_would(api: Any, limited: None) -> None:
+    for left in ("299", "298"):
+        answer = api().get("/api/v1/timelines/public")
+        assert answer.headers["X-RateLimit-Remaining"] == left
+    cache, key = get_redis_connection("default"), throttling.REQUESTS.key_for("address", "127.0.0.1")
+    assert 295 < cache.ttl(key) <= 300
+    cache.expire(key, 100)
+    api().get("/api/v1/timelines/public")
+    assert cache.ttl(key) <= 100  # further requests put nothing off
+
+
 def test_without_redis_nobody_is_limited(api: Any, limited: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = redis.ConnectionPool.from_url("redis://127.0.0.1:1/0")
-    monkeypatch.setattr(throttling, "_storage", lambda: RedisStorage("redis://", connection_pool=nowhere))
+    monkeypatch.setattr(throttling, "get_redis_connection", lambda name: redis.from_url("redis://127.0.0.1:1/0"))
     answer = api().get("/api/v1/timelines/public")
     assert answer.status_code == 200
     assert "X-RateLimit-Limit" not in answer.headers

@@ -10,8 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from feeds import actions, outbox
-from feeds.models import ID_END, Delivery, IdempotencyKey, Mention, Outbox, Post
+from feeds import actions, entities, outbox
+from feeds.database import rows
+from feeds.models import ID_END, Delivery, IdempotencyKey, Mention, Outbox, Post, PostTag, Tag
 from followers.models import Account
 from tests.factories import AccountFactory, PostFactory
 
@@ -32,6 +33,60 @@ def test_a_post_comes_with_its_delivery_record_its_outbox_rows_and_counters():
     assert list(Mention.objects.filter(post=post).values_list("account", flat=True)) == [named.pk]
     author.refresh_from_db()
     assert (author.statuses_count, author.last_status_at) == (1, post.created_at)
+
+
+@pytest.mark.django_db
+def test_a_post_is_answered_as_it_is_read_later(django_assert_num_queries):
+    author, named, parent = AccountFactory(), AccountFactory(), PostFactory(text="#known")
+    text = f"@{named.username} #Known #new #Z_1 #zz"
+    with (
+        transaction.atomic(),
+        django_assert_num_queries(4),
+    ):  # with that of the tags, its savepoint, and the end of that
+        post = PostFactory(author=author, text=text, in_reply_to=parent, idempotency_key="k")
+    assert post.entity == entities.post(post, author)
+    assert [tag["name"] for tag in post.entity["tags"]] == ["known", "new", "z_1", "zz"]
+    parent.refresh_from_db()
+    assert (parent.replies_count, parent.reblogs_count, parent.version) == (1, 0, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_post_is_one_statement(django_assert_num_queries):
+    author = AccountFactory()
+    with django_assert_num_queries(1):
+        PostFactory(author=author, text="Hello @nobody")
+
+
+@pytest.mark.django_db
+def test_two_posts_of_one_moment_take_two_ids_and_the_key_is_that_of_its_post():
+    author = AccountFactory()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM feeds_post_sequence")
+        [(last,)] = cursor.fetchall()
+    moment = timezone.now()
+    first = PostFactory(author=author, created_at=moment)
+    rows("SELECT setval('feeds_post_sequence', %(last)s)", last=last)
+    second = PostFactory(author=author, created_at=moment, idempotency_key="k")
+    assert first.pk >> 16 == second.pk >> 16 and first.pk < second.pk
+    assert IdempotencyKey.objects.get().post_id == second.pk
+    author.refresh_from_db()
+    assert author.statuses_count == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tag_that_two_make_at_once_is_one_and_on_both_posts():
+    author = AccountFactory()
+
+    def publish(n: int) -> int:
+        try:
+            return PostFactory(text=f"#fresh{n // 4} #other{n // 4}", author=author).pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(publish, range(64)))
+    assert PostTag.objects.filter(post__in=ids).count() == 128
+    assert Tag.objects.count() == 32
 
 
 @pytest.mark.django_db
