@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from feeds.management.arguments import positive
-from feeds.management.bench import fanout
+from feeds.management.bench import fanout, small
 from feeds.management.bench.deliveries import settle
 from feeds.management.bench.row import Row
 from feeds.management.bench.stage import Stage
@@ -23,6 +23,8 @@ PARTS: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "fanout": fanout.whole,
     "readers": fanout.readers,
     "growth": fanout.growth,
+    "small": small.throughput,
+    "latency": small.latency,
     "fairness": fanout.fairness,
 }
 COLUMNS = ("what", "#measured", "#yardstick", "#ratio (of all runs)", "target", "")
