@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from feeds.management.arguments import positive
-from feeds.management.bench import fanout, small
+from feeds.management.bench import fanout, small, web
 from feeds.management.bench.deliveries import settle
 from feeds.management.bench.row import Row
 from feeds.management.bench.stage import Stage
@@ -26,6 +26,8 @@ PARTS: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "small": small.throughput,
     "latency": small.latency,
     "fairness": fanout.fairness,
+    "home": web.home,
+    "post": web.post,
 }
 COLUMNS = ("what", "#measured", "#yardstick", "#ratio (of all runs)", "target", "")
 
