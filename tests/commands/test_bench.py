@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from feeds.management.bench import deliveries, fanout, generator, imports, load, small, stage, storage, web
 from feeds.management.bench.row import Row, compared, p99
@@ -85,12 +86,12 @@ def test_a_fan_out_is_measured_and_taken_back_and_a_second_run_finds_the_account
     made = set(Account.objects.filter(username__startswith=stage.FOLLOWER))
     names = [row["name"] for row in measure("fairness,growth,readers", 1000)]
     assert names == [
-        "a page of 20 ids from Redis, idle, p99",
-        "the same during a fan-out to 1,000, p99",
+        "a page of 20 ids, idle, p99",
+        "a page of 20 ids during a fan-out to 1,000, p99",
         "cost of a follower of 1",
         "cost of a follower of 10",
         "cost of a follower of 1,000, against 100",
-        "a post to 100 during a fan-out to 1,000, p99",
+        "a post to 100 during a fan-out to 1,000, p99, against idle",
     ], "in the order of the table, whatever was asked for first"
     assert left() == (0, 0, 0, 0)
     assert made < set(Account.objects.filter(username__startswith=stage.FOLLOWER))
@@ -142,7 +143,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(monkeypatch):
         with pytest.raises(CommandError):
             run_bench("--followers", "10")
     stage.Stage(10).graph([(1, 2), (2, 3)])
-    Post.objects.create(pk=32, author=Account.objects.get(username=f"u{stage.NUMBERS + 1}"), created_at="2026-01-01Z")
+    Post.objects.create(pk=32, author=Account.objects.get(username=f"u{stage.NUMBERS + 1}"), created_at=timezone.now())
     assert left()[:3] == (12, 1, 13)
     monkeypatch.setattr(deliveries, "STALLED_AFTER", 0.5)
     with pytest.raises(CommandError):
@@ -161,7 +162,7 @@ def test_the_yardstick_adds_to_keys_that_exist_and_removes_them():
         assert yardstick.measure() > 1000
         keys = list(client().scan_iter("bench:*"))
         assert len(keys) == 1234
-        assert {client().zcard(key) for key in keys[:50]} == {2}
+        assert {client().zcard(key) for key in keys} <= {2, 3}, "redis-benchmark, where it is installed, adds to some"
     assert not client().keys("bench:*")
 
 

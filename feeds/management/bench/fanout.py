@@ -51,7 +51,7 @@ def whole(stage: Stage) -> Iterator[Row]:
     yield Row(f"{name}, against Stream-Framework's algorithm", rate, "/s", stream, rate / stream)
     yield Row(f"{name}, commit to the last", median(seconds for seconds, _ in runs), "s", most=seconds_allowed(size))
     if memory.workers:
-        yield Row("memory of the workers meanwhile, more than before", memory.peak - memory.before, "MB", most=8)
+        yield Row(f"memory of the workers during a {name}, more than before", memory.peak - memory.before, "MB", most=8)
 
 
 def readers(stage: Stage) -> Iterator[Row]:
@@ -66,8 +66,8 @@ def readers(stage: Stage) -> Iterator[Row]:
             fan_out(author, size)
         busy += reader.milliseconds
         settle()
-    yield Row("a page of 20 ids from Redis, idle, p99", p99(idle.milliseconds), "ms")
-    yield Row(f"the same during a fan-out to {size:,}, p99", p99(busy), "ms", most=15)
+    yield Row("a page of 20 ids, idle, p99", p99(idle.milliseconds), "ms")
+    yield Row(f"a page of 20 ids during a fan-out to {size:,}, p99", p99(busy), "ms", most=15)
 
 
 def fairness(stage: Stage) -> Iterator[Row]:
@@ -82,7 +82,7 @@ def fairness(stage: Stage) -> Iterator[Row]:
         fan_out(author, stage.followers, every=SMALL_EVERY, meanwhile=lambda: busy.append(publish(small)))
         settle()
     alone, beside = p99(milliseconds(idle)), p99(milliseconds(busy))
-    name = f"a post to {SMALL} during a fan-out to {stage.followers:,}, p99"
+    name = f"a post to {SMALL} during a fan-out to {stage.followers:,}, p99, against idle"
     yield Row(name, beside, "ms", alone, beside / alone, most=3)
 
 

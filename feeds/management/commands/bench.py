@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from feeds.management.arguments import positive
-from feeds.management.bench import fanout, imports, small, storage, web
+from feeds.management.bench import fanout, imports, load, small, storage, web
 from feeds.management.bench.deliveries import settle
 from feeds.management.bench.row import Row
 from feeds.management.bench.stage import Stage
@@ -74,4 +74,4 @@ def machine() -> str:
     server = client().info("server")
     redis = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {server['redis_version']}"
     version = connection.cursor().connection.info.server_version
-    return f"{redis}, PostgreSQL {version // 10_000}.{version % 10_000}, {os.cpu_count()} cores"
+    return f"{redis}, PostgreSQL {version // 10_000}.{version % 10_000}, {os.cpu_count()} cores, HTTP by {load.by()}"
