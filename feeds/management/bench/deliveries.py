@@ -55,9 +55,11 @@ def milliseconds(post_ids: list[int]) -> list[float]:
 def settle() -> None:
     """Waits until everything that was asked for is done: a part must not measure what an earlier one left to be done."""
     patience = patient("the work that was left did not move")
-    while any(left := waiting()):
-        patience.check(left)
-        time.sleep(POLL)
+    with progress("tasks and deliveries still to be done") as show:
+        while any(left := waiting()):
+            patience.check(left)
+            show(sum(left))
+            time.sleep(POLL)
 
 
 def waiting() -> tuple[int, int, int]:

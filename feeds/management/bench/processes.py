@@ -1,9 +1,13 @@
-"""The running instance's processes, as Linux shows them, and the memory of its workers."""
+"""The running instance's processes, as Linux shows them: found, held, and the memory of its workers."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -34,6 +38,19 @@ def _strings(file: Path) -> list[str]:
         return file.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     except OSError:  # it has ended, or is somebody else's
         return []
+
+
+@contextmanager
+def held(*words: str) -> Iterator[None]:
+    """Lets this instance's processes with these words do nothing for a while; then they go on where they were."""
+    pids = [int(path.name) for path in find(*words)]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class Memory:

@@ -23,7 +23,7 @@ from followers.models import Account
 from .deliveries import settle
 
 AUTHOR, FOLLOWER = "bench_author", "bench_f"  # how the names of authors, and of their followers, begin
-NUMBERS = 1_000_000_000  # the first of a graph's; an account of number N is called uN
+NUMBERS = 10**15  # the first of a graph's, above all that anybody imports; an account of number N is called uN
 NUMBERS_STEP = 100_000  # between one graph's numbers and the next one's
 POSTS_AT_ONCE = 5_000  # deleted
 LOCK = 0x62656E6368  # an advisory lock's number: "bench"
@@ -105,8 +105,8 @@ def release() -> None:
 
 
 def release_graphs(show: Callable[[int], None]) -> None:
-    """Nobody else follows one of a graph's accounts, and they follow nobody else."""
-    graph = Account.objects.filter(username__regex=r"^u1[0-9]{9}$", last_active_at__isnull=False)
+    """Between accounts of graphs alone are there follows of them."""
+    graph = Account.objects.filter(username__regex=r"^u1[0-9]{15}$", last_active_at__isnull=False)
     ids = list(graph.values_list("pk", flat=True))
     changed("DELETE FROM followers_follow WHERE follower_id = ANY(%(ids)s)", ids=ids)
     timelines.evict(ids)

@@ -19,11 +19,12 @@ from followers.models import Account
 
 from .deliveries import settle
 from .load import CONNECTIONS, load
+from .processes import held
 from .row import Row, compared
 from .site import Site
 from .stage import AUTHOR, Stage, made, vacuum
 
-ROUNDS = 3
+ROUNDS, POST_ROUNDS = 3, 2
 FOLLOWEES, POSTS_EACH = 1_000, 50
 WORDS = "a post of a middling length, of which a home timeline has many, and which somebody reads on the way to work "
 
@@ -59,20 +60,34 @@ def home(stage: Stage) -> Iterator[Row]:
 
 
 def post(stage: Stage) -> Iterator[Row]:
-    """Statuses of accounts without followers, each connection's requests by another account."""
+    """Statuses of accounts without followers, each connection's requests by another account.
+
+    With the relay at work, and held: then nobody does what follows from the posts, as nobody does after an INSERT.
+    """
     tokens = [new_token(made(f"{AUTHOR}_post_{n}")) for n in range(CONNECTIONS)]
     settle()
     body = "status=" + WORDS.strip().replace(" ", "+")
-    pairs = []
+    at_work, held_back = [], []
     with Site() as site:
-        before = load(f"{site.address}/insert", tokens, body=body)
-        for _ in range(ROUNDS):
-            ours = load(f"{service()}/api/v1/statuses", tokens, body=body)
+
+        def rate(url: str) -> float:
+            return load(url, tokens, body=body).per_second
+
+        ours, inserts = f"{service()}/api/v1/statuses", f"{site.address}/insert"
+        before = rate(inserts)
+        for _ in range(POST_ROUNDS):
+            with held("manage.py", "relay"):
+                alone = rate(ours)
             settle()
-            after = load(f"{site.address}/insert", tokens, body=body)
-            pairs.append((ours.per_second, (before.per_second + after.per_second) / 2))
+            between = rate(inserts)
+            working = rate(ours)
+            settle()
+            after = rate(inserts)
+            held_back.append((alone, (before + between) / 2))
+            at_work.append((working, (between + after) / 2))
             before = after
-    yield compared("POST of a status over HTTP, against an INSERT", "/s", pairs, least=0.7)
+    yield compared("POST of a status over HTTP, against an INSERT", "/s", at_work, least=0.7)
+    yield compared("the same POST while the relay is held, against an INSERT", "/s", held_back)
 
 
 def make_reader(stage: Stage) -> Account:

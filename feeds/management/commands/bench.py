@@ -38,7 +38,7 @@ class Command(BaseCommand):
     help = (
         "Measures the running service against yardsticks of the same run, and prints one table; docs/performance.md "
         "explains its rows. Targets are for people to judge by: a missed one is no failure, but a post that not everybody "
-        "got is. At the end follows, posts and timelines are removed; accounts (bench_..., u1000000001, ...) stay, "
+        "got is. At the end follows, posts and timelines are removed; accounts (bench_..., u10000...) stay, "
         "inactive. Not for an instance that people use."
     )
 
