@@ -70,7 +70,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def web_process(workers: Instance, settings: Any) -> Iterator[None]:
     workers.start("web")
-    eventually(lambda: healthy("127.0.0.1", str(settings.PORT)), "the web server answers")
+    eventually(lambda: healthy("127.0.0.1", str(settings.PORT)), "the web server answers", seconds=90)
     yield
     workers.stop("web")
 
@@ -207,9 +207,14 @@ class Answer(BaseHTTPRequestHandler):
             f"{self.headers['Authorization']}: {self.rfile.read(int(self.headers['Content-Length'])).decode()}"
         )
         self.send_response(200 if self.path == "/good" else 503)
-        self.send_header("Content-Length", "100000")
-        self.end_headers()
-        self.wfile.write(b"x" * 100_000)
+        if self.headers["Authorization"] == "Bearer one":
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            self.wfile.write(b"x" * 100_000)
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"5\r\nhello\r\n0\r\n\r\n")
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -35,14 +35,14 @@ def whole(stage: Stage) -> Iterator[Row]:
     runs, tutorial = [], []
     with Yardstick(size) as yardstick:
         before = yardstick.measure()
-        for _ in range(ROUNDS):
+        for n in range(ROUNDS):
             report = fan_out(author, size, meanwhile=memory.look)
             after = yardstick.measure()
             runs.append((report["seconds"], (before + after) / 2))
-            tutorial.append(peers.plain_redis_py(size))
+            tutorial.append(peers.plain_redis_py(range(n * size // ROUNDS, (n + 1) * size // ROUNDS)))
             before = yardstick.measure()
             settle()
-        stream = peers.stream_framework(max(1, size // STREAM_SHARE))
+        stream = peers.stream_framework(range(max(1, size // STREAM_SHARE)))
     rates = [(size / seconds, zadds) for seconds, zadds in runs]
     yield compared(f"{name}, against plain ZADDs", "/s", rates, least=0.55)
     pairs = [(rate, peer) for (rate, _), peer in zip(rates, tutorial, strict=True)]
