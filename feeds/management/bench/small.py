@@ -9,6 +9,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from celery import current_app
+from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils import timezone
 
@@ -39,7 +40,7 @@ def throughput(stage: Stage) -> Iterator[Row]:
     pairs = []
     before = trivial_tasks(count)
     for _ in range(ROUNDS):
-        rate = posts(list(islice(cycle(authors), count)))
+        rate = posts(authors, count)
         settle()
         after = trivial_tasks(count)
         pairs.append((rate, (before + after) / 2))
@@ -49,15 +50,15 @@ def throughput(stage: Stage) -> Iterator[Row]:
 
 def latency(stage: Stage) -> Iterator[Row]:
     """Posts that are committed at a steady rate, each until its delivery is closed."""
-    authors = cycle(make_authors(stage))
-    published = list[int]()
+    authors = make_authors(stage)
+    turns, published = cycle(authors), list[int]()
     began = time.monotonic()
     while (now := time.monotonic() - began) < SECONDS:
         due = int(now * RATE) - len(published)
         with transaction.atomic():
-            published += record(list(islice(authors, due)))
+            published += record(list(islice(turns, due)))
         time.sleep(max(0, TICK - (time.monotonic() - began - now)))
-    wait(len(published))
+    wait(published, authors)
     offered = len(published) / SECONDS
     yield Row(f"a small post at {offered:.0f}/s, commit to closed, p99", p99(milliseconds(published)), "ms", most=60)
 
@@ -74,12 +75,12 @@ def make_authors(stage: Stage) -> dict[int, int]:
     return {ids[author]: sizes[author] for author in shuffled}
 
 
-def posts(author_ids: list[int]) -> float:
-    """Posts per second."""
+def posts(authors: dict[int, int], count: int) -> float:
+    """Posts per second, by the authors in turn."""
     with transaction.atomic():
-        published = record(author_ids)
+        published = record(list(islice(cycle(authors), count)))
         [(committed,)] = rows("SELECT clock_timestamp()")
-    wait(len(published))
+    wait(published, authors)
     [(seconds,)] = rows(
         "SELECT extract(epoch FROM max(finished_at) - %(since)s)::float FROM feeds_delivery WHERE post_id = ANY(%(ids)s)",
         since=committed,
@@ -102,14 +103,18 @@ def record(author_ids: list[int]) -> list[int]:
     return ids
 
 
-def wait(count: int) -> None:
-    """Until no delivery is open."""
+def wait(post_ids: list[int], authors: dict[int, int]) -> None:
+    """Until all is delivered of these posts by the authors in turn."""
     patience = patient("nothing was delivered")
-    with progress("delivering small posts", count) as show:
+    with progress("delivering small posts", len(post_ids)) as show:
         while left := fanout.gauges()["deliveries_open"]:
             patience.check(left)
-            show(count - left)
+            show(len(post_ids) - left)
             time.sleep(POLL)
+    [(delivered,)] = rows("SELECT sum(delivered) FROM feeds_delivery WHERE post_id = ANY(%(ids)s)", ids=post_ids)
+    audience = sum(islice(cycle(authors.values()), len(post_ids)))
+    if delivered != audience:
+        raise CommandError(f"{delivered:,} of {audience:,} followers have the small posts")
 
 
 def trivial_tasks(count: int) -> float:
