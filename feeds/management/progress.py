@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 LINE_EVERY = 5.0  # seconds
+FILE_WIDTH = 160  # characters: where there is no terminal, nobody is served by breaking a line of a table
 
 
 @contextmanager
@@ -66,4 +67,7 @@ def print_table(out: Any, columns: Sequence[str], lines: Iterable[Sequence[objec
         table.add_column(name.strip("#"), justify="right" if name.startswith("#") else "left")
     for line in lines:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int | float) else escape(str(cell)) for cell in line))
-    Console(file=out, highlight=False).print(table)
+    console = Console(file=out, highlight=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    console.print(table)

@@ -1,0 +1,127 @@
+"""The service over HTTP: a page of a home timeline, and a post; against an empty view, a page by SQL, and an INSERT."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from statistics import median
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from feeds import rebuild
+from feeds.management.commands.create_account import new_token
+from feeds.models import Post
+from followers.models import Account
+
+from .deliveries import settle
+from .load import CONNECTIONS, load
+from .processes import held
+from .row import Row, compared
+from .site import Site
+from .stage import AUTHOR, Stage, made, vacuum
+
+ROUNDS, POST_ROUNDS = 3, 2
+FOLLOWEES, POSTS_EACH = 1_000, 50
+WORDS = "a post of a middling length, of which a home timeline has many, and which somebody reads on the way to work "
+
+
+def home(stage: Stage) -> Iterator[Row]:
+    """Pages of 20 posts of one reader who follows many."""
+    reader = make_reader(stage)
+    tokens = [new_token(reader)]
+    page = f"{service()}/api/v1/timelines/home"
+    empty, ours, sql = [], [], []
+    with Site() as site:
+        if read(page, tokens[0]) != read(f"{site.address}/home", tokens[0]):
+            raise CommandError("the home timeline and the page by SQL do not show the same posts")
+        for _ in range(ROUNDS):
+            empty.append(load(f"{site.address}/nothing", tokens))
+            ours.append(load(page, tokens))
+            sql.append(load(f"{site.address}/home", tokens))
+    rates = [(one.per_second, yardstick.per_second) for one, yardstick in zip(ours, empty, strict=True)]
+    tails = [(one.p99, yardstick.p99) for one, yardstick in zip(ours, empty, strict=True)]
+    yield compared("home timeline over HTTP, against an empty view", "/s", rates, least=0.15)
+    yield compared("home timeline p99, against that of the empty view", "ms", tails, most=5)
+    factors = [yardstick.p50 / one.p50 for one, yardstick in zip(ours, sql, strict=True)]
+    middle, middle_sql = median(one.p50 for one in ours), median(one.p50 for one in sql)
+    yield Row(
+        "home timeline p50, against fan-out on read by SQL",
+        middle,
+        "ms",
+        middle_sql,
+        median(factors),
+        least=10,
+        runs=factors,
+    )
+
+
+def post(stage: Stage) -> Iterator[Row]:
+    """Statuses of accounts without followers, each connection's requests by another account.
+
+    With the relay at work, and held: then nobody does what follows from the posts, as nobody does after an INSERT.
+    """
+    tokens = [new_token(made(f"{AUTHOR}_post_{n}")) for n in range(CONNECTIONS)]
+    settle()
+    body = "status=" + WORDS.strip().replace(" ", "+")
+    at_work, held_back = [], []
+    with Site() as site:
+
+        def rate(url: str) -> float:
+            return load(url, tokens, body=body).per_second
+
+        ours, inserts = f"{service()}/api/v1/statuses", f"{site.address}/insert"
+        before = rate(inserts)
+        for _ in range(POST_ROUNDS):
+            with held("manage.py", "relay"):
+                alone = rate(ours)
+            settle()
+            between = rate(inserts)
+            working = rate(ours)
+            settle()
+            after = rate(inserts)
+            held_back.append((alone, (before + between) / 2))
+            at_work.append((working, (between + after) / 2))
+            before = after
+    yield compared("POST of a status over HTTP, against an INSERT", "/s", at_work, least=0.7)
+    yield compared("the same POST while the relay is held, against an INSERT", "/s", held_back)
+
+
+def make_reader(stage: Stage) -> Account:
+    """Who follows many accounts, each with some posts, one of a millisecond."""
+    followees = range(2, min(FOLLOWEES, stage.followers) + 2)
+    ids = stage.graph((1, followee) for followee in followees)
+    last = time.time_ns() // 1_000_000
+    moments = range(last - len(followees) * POSTS_EACH, last)
+    Post.objects.bulk_create(
+        (
+            Post(
+                pk=moment << 16,
+                author_id=ids[followees[n % len(followees)]],
+                text=WORDS,
+                created_at=datetime.fromtimestamp(moment / 1000, UTC),
+            )
+            for n, moment in enumerate(moments)
+        ),
+        batch_size=5_000,
+    )
+    vacuum()
+    if (became := rebuild.rebuild(ids[1])) != "built":
+        raise CommandError(f"the reader's timeline could not be built: {became}")
+    return Account.objects.get(pk=ids[1])
+
+
+def read(url: str, token: str) -> list[str]:
+    """The ids of a page's posts."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310  ours
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        if answer.status != 200:
+            raise CommandError(f"{url} was answered by {answer.status}")
+        return [status["id"] for status in json.load(answer)]
+
+
+def service() -> str:
+    return f"http://127.0.0.1:{settings.PORT}"
