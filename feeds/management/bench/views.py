@@ -60,7 +60,7 @@ class Home(APIView):
 
     def get(self, request: AccountRequest) -> Response:
         refs = [ref(columns) for columns in rows(NEWEST, viewer=request.user.pk, count=PAGE)]
-        page = Page(hydrate(refs, request.user), refs[-1].post_id, refs[0].post_id)
+        page = Page(hydrate(refs), refs[-1].post_id, refs[0].post_id)
         return serializers.status_page(request, page)
 
 
