@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from feeds.redis_client import client
+from followers.models import Account
 
 from . import peers
 from .deliveries import POLL, fan_out, milliseconds, publish, settle
@@ -20,8 +21,8 @@ from .yardstick import Yardstick
 ROUNDS = 3
 STREAM_SHARE = 20  # of the followers one in so many is enough for the slowest of the peers
 SMALL = 100  # followers of the post that is published meanwhile
-SMALL_EVERY = 0.05  # seconds
-SMALL_SAMPLES = 200  # on the idle system
+SMALL_EVERY = 0.1  # seconds
+SMALL_SAMPLES = 75  # on the idle system, before and after
 GROWTH = (1000, 100, 10, 1)  # of the followers
 
 
@@ -73,17 +74,23 @@ def readers(stage: Stage) -> Iterator[Row]:
 def fairness(stage: Stage) -> Iterator[Row]:
     """Posts to 100 followers, one after another, idle and while fan-outs to all run."""
     author, small = stage.author(stage.followers), stage.author(min(SMALL, stage.followers))
-    idle, busy = list[int](), list[int]()
-    while len(idle) < SMALL_SAMPLES:
-        idle.append(publish(small))
-        time.sleep(SMALL_EVERY)
-    settle()
+    busy, idle = list[int](), _published_alone(small)
     for _ in range(ROUNDS):
         fan_out(author, stage.followers, every=SMALL_EVERY, meanwhile=lambda: busy.append(publish(small)))
         settle()
+    idle += _published_alone(small)
     alone, beside = p99(milliseconds(idle)), p99(milliseconds(busy))
     name = f"a post to {SMALL} during a fan-out to {stage.followers:,}, p99, against idle"
     yield Row(name, beside, "ms", alone, beside / alone, most=3)
+
+
+def _published_alone(author: Account) -> list[int]:
+    post_ids = []
+    for _ in range(SMALL_SAMPLES):
+        post_ids.append(publish(author))
+        time.sleep(SMALL_EVERY)
+    settle()
+    return post_ids
 
 
 def growth(stage: Stage) -> Iterator[Row]:
