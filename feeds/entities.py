@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -32,8 +31,7 @@ Entity = dict[str, Any]
 asks marked it. Ids are numbers, moments ISO 8601 strings in UTC."""
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """A post to be shown, the versions of now, and how the viewer marked it. A reblog is marked as its original is."""
 
     post_id: int
@@ -83,10 +81,13 @@ def post(found: Post, viewer: Account | None = None) -> Entity:
     return entity
 
 
-def written(post: Post, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
-    """A post that was just written, no reblog, whose author, mentions and tags the caller knows: nothing is asked for."""
+def written(post: Post, author: Any, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
+    """A post that was just written, no reblog, of which the caller knows all this: nothing is asked for.
+
+    `author`: AUTHOR's columns, as attributes.
+    """
     unmarked = {"favourited": False, "bookmarked": False, "reblogged": False}
-    return _post_facts(post, mentions, tags) | {"account": _account_facts(post.author), "reblog": None} | unmarked
+    return _post_facts(post, mentions, tags) | {"account": _account_facts(author), "reblog": None} | unmarked
 
 
 def account(account_id: int) -> Entity:
@@ -235,9 +236,14 @@ def _load_accounts(account_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
     return {account.pk: (account.version, _account_facts(account)) for account in found}
 
 
-def _account_facts(account: Account) -> Entity:
+AUTHOR = """id username display_name note created_at last_status_at followers_count following_count
+    statuses_count""".split()
+"""The columns of an account that its facts are made of."""
+
+
+def _account_facts(account: Any) -> Entity:
     return {
-        "id": account.pk,
+        "id": account.id,
         "username": account.username,
         "url": profile_url(account.username),
         "display_name": account.display_name,

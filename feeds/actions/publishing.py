@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -17,7 +18,7 @@ from followers.models import NEXT_HOME_MODE, Account, HomeMode
 from .. import entities, outbox
 from .. import text as texts
 from ..database import changed, prepared
-from ..entities import Entity
+from ..entities import AUTHOR, Entity
 from ..models import (
     Delivery,
     IdempotencyKey,
@@ -190,8 +191,6 @@ def _check_text(text: str, spoiler_text: str) -> None:
         raise ValidationError({"text": ValidationError(f"character limit of {TEXT_MAX} exceeded", "too_long")})
 
 
-_AUTHOR = """id version username display_name note created_at last_status_at followers_count following_count
-    statuses_count""".split()  # what is said of an account beside its post
 _STATEMENT = f"""
     WITH new AS (
         SELECT feeds_post_id(coalesce(%(at)s, clock_timestamp())) AS id, {NEXT_HOME_MODE} AS home_mode
@@ -232,7 +231,7 @@ _STATEMENT = f"""
             home_mode = post.home_mode, ever_pulled = a.ever_pulled OR post.home_mode = '{HomeMode.PULL}'
         FROM post WHERE a.id = post.author_id AND (SELECT count(*) FROM parent) >= 0 -- so the parent comes first
         RETURNING a.*)
-    SELECT coalesce(first.post_id, new.id), post.created_at, post.home_mode, {", ".join(f"author.{one}" for one in _AUTHOR)},
+    SELECT coalesce(first.post_id, new.id), post.created_at, post.home_mode, {", ".join(f"author.{one}" for one in AUTHOR)},
         ARRAY(SELECT id FROM named ORDER BY id), ARRAY(SELECT username FROM named ORDER BY id), {outbox.WAKE}
     FROM new LEFT JOIN first ON true LEFT JOIN post ON true LEFT JOIN author ON true
 """
@@ -281,8 +280,8 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
     post.replies_count = post.reblogs_count = post.favourites_count = 0
     post.version = 1
     if not post.reblog_of_id:
-        post.author = Account(**dict(zip(_AUTHOR, author, strict=True)))
-        post.entity = entities.written(post, zip(mentioned, usernames, strict=True), tags)
+        as_of_now = SimpleNamespace(**dict(zip(AUTHOR, author, strict=True)))
+        post.entity = entities.written(post, as_of_now, zip(mentioned, usernames, strict=True), tags)
     return post
 
 
