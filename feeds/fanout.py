@@ -23,6 +23,11 @@ from .entities import iso
 from .models import Delivery, Kind, Outbox, Post, PostMode
 
 EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
+# Part of an author's followers, in their order: a walk along the follow index, from `lo` to before `hi`, and nothing else.
+# Of plain conditions PostgreSQL may guess that another index is as good, and walk through all followers, or everybody's.
+_RANGE = """SELECT follower_id, id FROM followers_follow
+    WHERE (followee_id, follower_id) >= ({author}, {lo}) AND (followee_id, follower_id) < ({author}, {hi})
+    ORDER BY followee_id, follower_id OFFSET {skip}"""
 COUNTED = ("delivered", "skipped_inactive", "skipped_hidden", "gone")  # of each batch
 Counts = Counter[str]
 
@@ -61,8 +66,9 @@ def plan(post_id: int, kind: str) -> int | None:
     through the follow index a batch at a time; the last batch alone is counted. A post that is deleted, cancelled or
     pulled has no batches to push, and without a batch the delivery is closed at once.
     """
+    ahead = _RANGE.format(author="(SELECT author_id FROM wanted)", lo="{lo}", hi="%(everybody)s", skip="{skip}")
     found = rows(
-        """
+        f"""
         WITH RECURSIVE due AS MATERIALIZED (
             SELECT d.id, p.author_id, p.deleted_at IS NULL AND p.home_mode = 'pull' AND d.kind = 'push' AS pulled
             FROM feeds_delivery d JOIN feeds_post p ON p.id = d.post_id
@@ -73,12 +79,9 @@ def plan(post_id: int, kind: str) -> int | None:
             WHERE CASE %(kind)s
                 WHEN 'push' THEN p.deleted_at IS NULL AND p.home_mode = 'push' ELSE p.home_mode <> 'pull' END),
         jump (batch_no, lo) AS (
-            SELECT 0, (SELECT min(follower_id) FROM followers_follow WHERE followee_id = wanted.author_id) FROM wanted
+            SELECT 0, (SELECT follower_id FROM ({ahead.format(lo=0, skip=0)} LIMIT 1) f) FROM wanted
             UNION ALL
-            SELECT batch_no + 1, (
-                SELECT follower_id FROM followers_follow
-                WHERE followee_id = (SELECT author_id FROM wanted) AND follower_id >= jump.lo
-                ORDER BY follower_id OFFSET %(batch)s LIMIT 1)
+            SELECT batch_no + 1, (SELECT follower_id FROM ({ahead.format(lo="jump.lo", skip="%(batch)s")} LIMIT 1) f)
             FROM jump WHERE lo IS NOT NULL),
         ranges AS (
             SELECT batch_no, CASE batch_no WHEN 0 THEN 0 ELSE lo END AS lo,
@@ -86,8 +89,7 @@ def plan(post_id: int, kind: str) -> int | None:
             FROM jump WHERE lo IS NOT NULL),
         sized AS (
             SELECT *, CASE WHEN hi < %(everybody)s THEN %(batch)s ELSE (
-                SELECT count(*) FROM followers_follow
-                WHERE followee_id = (SELECT author_id FROM wanted) AND follower_id >= ranges.lo) END AS size
+                SELECT count(*) FROM ({ahead.format(lo="ranges.lo", skip=0)}) f) END AS size
             FROM ranges),
         planned AS (
             INSERT INTO feeds_batch (post_id, kind, batch_no, author_id, lo, hi, size, attempts_allowed)
@@ -303,7 +305,7 @@ def _read_range(claim: Claim) -> Range:
 def _read_ranges(claims: list[Claim]) -> dict[Claim, Range]:
     """The followers in each range with a follow id up to the cut, those to be served packed."""
     found = rows(
-        """
+        f"""
         SELECT c.place, p.deleted_at IS NULL AND p.home_mode = 'push', f.found, f.shown, f.readers
         FROM unnest(%(posts)s::bigint[], %(authors)s::bigint[], %(los)s::bigint[], %(his)s::bigint[], %(cuts)s::bigint[],
             %(directs)s::boolean[]) WITH ORDINALITY c (post_id, author_id, lo, hi, cut, direct, place)
@@ -313,8 +315,8 @@ def _read_ranges(claims: list[Claim]) -> dict[Claim, Range]:
             FROM (
                 SELECT follower_id, (NOT c.direct OR EXISTS (
                     SELECT 1 FROM feeds_mention WHERE post_id = c.post_id AND account_id = follower_id)) AS shown
-                FROM followers_follow
-                WHERE followee_id = c.author_id AND follower_id >= c.lo AND follower_id < c.hi AND id <= c.cut) f
+                FROM ({_RANGE.format(author="c.author_id", lo="c.lo", hi="c.hi", skip=0)}) f
+                WHERE f.id <= c.cut) f
         ) f
         """,
         posts=[claim.post_id for claim in claims],

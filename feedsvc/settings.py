@@ -161,7 +161,7 @@ DATABASES: dict[str, Any] = {
             "application_name": "feedsvc",
             # Every wait has a bound. A page, a claim and a batch's range take milliseconds.
             # What is prepared (database.prepared, and nothing else) is planned once per connection.
-            "options": "-c statement_timeout=20s -c lock_timeout=10s -c plan_cache_mode=force_generic_plan",
+            "options": "-c statement_timeout=20s -c lock_timeout=10s -c jit=off -c plan_cache_mode=force_generic_plan",
             "prepare_threshold": sys.maxsize,
         },
     }
