@@ -24,6 +24,7 @@ from .row import Row, compared
 from .site import Site
 from .stage import AUTHOR, Stage, made, vacuum
 
+AN_HOUR = 3_600_000  # milliseconds
 ROUNDS, POST_ROUNDS = 3, 2
 FOLLOWEES, POSTS_EACH = 1_000, 50
 WORDS = "a post of a middling length, of which a home timeline has many, and which somebody reads on the way to work "
@@ -87,7 +88,7 @@ def make_reader(stage: Stage) -> Account:
     """Who follows many accounts, each with some posts, one of a millisecond."""
     followees = range(2, min(FOLLOWEES, stage.followers) + 2)
     ids = stage.graph((1, followee) for followee in followees)
-    last = time.time_ns() // 1_000_000
+    last = time.time_ns() // 1_000_000 - AN_HOUR  # other parts' posts are younger
     moments = range(last - len(followees) * POSTS_EACH, last)
     Post.objects.bulk_create(
         (
