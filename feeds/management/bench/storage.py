@@ -100,8 +100,7 @@ def pushes_into_short(readers: Sequence[int], pusher: Pusher) -> float:
     return pusher.push_to_halves(readers)
 
 
-def packed(readers: Sequence[int]) -> list[str]:
-    chunk = settings.PUSH_CHUNK
+def packed(readers: Sequence[int], chunk: int = settings.PUSH_CHUNK) -> list[str]:
     return [",".join(map(str, readers[start : start + chunk])) for start in range(0, len(readers), chunk)]
 
 
