@@ -16,6 +16,7 @@ from feeds import outbox, tasks
 from feeds.models import Batch, Delivery, Outbox
 from feeds.redis_client import client
 from feedsvc import run
+from feedsvc.celery import app
 from feedsvc.run import Instance
 from followers.models import Account
 from tests import factories
@@ -82,8 +83,9 @@ def _processes(services: Instance, django_db_setup: None) -> Iterator[Instance]:
 
 @pytest.fixture
 def workers(_processes: Instance, transactional_db: None) -> Iterator[Instance]:
-    """Relay, workers and beat, running."""
+    """Relay, workers and beat, running. On a busy machine their start takes longer than anything that a test waits for."""
     _processes.start(*WORKERS)
+    eventually(lambda: len(app.control.inspect(timeout=1, limit=3).ping() or ()) == 3, "three workers answer", 90)
     yield _processes
     eventually(lambda: not Outbox.objects.filter(done_at=None).exists(), "the outbox is worked off")
     eventually(lambda: not Delivery.objects.exclude(state="closed").exists(), "all deliveries are closed")
