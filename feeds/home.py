@@ -17,7 +17,7 @@ from followers.models import Account
 
 from . import metrics, timelines
 from .database import exists, prepared
-from .entities import JOIN, REF, Ref, hydrate, ref
+from .entities import JOIN, REF, Ref, ref
 from .models import HIDDEN, ID_END, VISIBLE
 from .posts import Cursor, Page
 from .timelines import Stored
@@ -122,7 +122,7 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
         place += 1
     refs = shown[: cursor.limit]
     end = cut_at if len(shown) <= cursor.limit else refs[-1].post_id
-    return Page(hydrate(refs), end, refs[0].post_id if refs else None, walk.built)
+    return Page(refs, end, refs[0].post_id if refs else None, walk.built)
 
 
 def _upwards(viewer: Account, cursor: Cursor) -> Page:
@@ -143,7 +143,7 @@ def _upwards(viewer: Account, cursor: Cursor) -> Page:
     refs = shown[::-1]
     cut_short = len(shown) < cursor.limit and not walk.ended
     prev = walk.last if cut_short else refs[0].post_id if refs else None
-    return Page(hydrate(refs), refs[-1].post_id if refs else None, prev, walk.built and under.built)
+    return Page(refs, refs[-1].post_id if refs else None, prev, walk.built and under.built)
 
 
 def superfluous(viewer: Account, post_id: int) -> bool:

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from feeds.api import serializers
 from feeds.api.auth import AccountRequest
 from feeds.database import rows
-from feeds.entities import JOIN, REF, hydrate, ref
+from feeds.entities import JOIN, REF, ref
 from feeds.models import HIDDEN, VISIBLE, Post, PostMode
 from feeds.posts import Page
 
@@ -60,7 +60,7 @@ class Home(APIView):
 
     def get(self, request: AccountRequest) -> Response:
         refs = [ref(columns) for columns in rows(NEWEST, viewer=request.user.pk, count=PAGE)]
-        page = Page(hydrate(refs), refs[-1].post_id, refs[0].post_id)
+        page = Page(refs, refs[-1].post_id, refs[0].post_id)
         return serializers.status_page(request, page)
 
 
