@@ -109,7 +109,7 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
     walk = _Walk(viewer.pk, start=cursor.below, count=cursor.limit + 1)
     above, shown, place, cut_at = cursor.above, list[Ref](), 0, None
     while len(shown) <= cursor.limit:
-        if not walk.reach(place) or walk.found[place].post_id <= above:
+        if not (place < len(walk.found) or walk.reach(place)) or walk.found[place].post_id <= above:
             cut_at = None if place < len(walk.found) or walk.ended else walk.last
             break
         one = walk.found[place]
@@ -117,7 +117,7 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
             # Not known yet whether it is superfluous: the next page begins with it.
             cut_at = walk.found[place - 1].post_id
             break
-        if not _superfluous(one, walk.found[place + 1 :]):
+        if not one.original or not _superfluous(one, walk.found[place + 1 :]):
             shown.append(one)
         place += 1
     refs = shown[: cursor.limit]
@@ -187,7 +187,7 @@ class _Walk:
         while place >= len(self.found) and not self.ended and self.rounds < ROUNDS:
             count = min(max(self.count, place - len(self.found)) << self.rounds, ROUND_MOST)
             scanned = self._scan(count)
-            self.found += [ref(columns) for _, candidate, *columns in scanned if candidate]
+            self.found += [ref(row[2:]) for row in scanned if row[1]]
             self.rounds += 1
             self.ended = len(scanned) < count
             self.last = scanned[-1][0] if scanned else self.last

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.http import HttpResponse
 from oauth2_provider.models import AccessToken
 from rest_framework.response import Response
 
@@ -28,14 +29,13 @@ AVATAR, HEADER = f"{settings.BASE_URL}/avatars/default.svg", f"{settings.BASE_UR
 HELD_MOST = 4_000  # statuses in a process's memory, of about 2 KB each
 
 
-def status_page(request: AnyRequest | AccountRequest, page: Page) -> Response:
+def status_page(request: AnyRequest | AccountRequest, page: Page) -> HttpResponse:
     """206 says that the timeline is still being built, and that this page came from the database alone."""
-    return pagination.response(
-        request,
-        statuses(page.refs, request.user),
-        next_max_id=page.next_max_id,
-        prev_min_id=page.prev_min_id,
+    return HttpResponse(
+        b"[%b]" % b",".join(statuses(page.refs, request.user)),
+        content_type="application/json",
         status=200 if page.built else 206,
+        headers=pagination.links(request, page.next_max_id, page.prev_min_id),
     )
 
 
@@ -49,9 +49,9 @@ def account_page(request: AnyRequest | AccountRequest, page: graph.Page) -> Resp
     )
 
 
-def statuses(refs: list[Ref], viewer: Account | None) -> list[orjson.Fragment]:
-    """As `status` of the hydrated posts. Their JSON is held by the versions of post and author: only the end of it, what is
-    reblogged and how the viewer marked it, is made for each page.
+def statuses(refs: list[Ref], viewer: Account | None) -> list[bytes]:
+    """The JSON of each, as `status` has it. What lasts is held by the versions of post and author; what is reblogged, and
+    how the viewer marked it, are made for each page.
     """
     wanted = {one[:4]: one for ref in refs for one in (ref, ref.original) if one}
     held = _held_for(wanted)
@@ -64,13 +64,13 @@ def statuses(refs: list[Ref], viewer: Account | None) -> list[orjson.Fragment]:
         marks = _MARKS[one.favourited, one.reblogged, one.bookmarked, pinned and one.account_id == viewer.pk]
         return b'%b,"reblog":%b,%b' % (lasting, reblog, marks)
 
-    return [orjson.Fragment(whole(one)) for one in refs]
+    return [whole(one) for one in refs]
 
 
 Key = tuple[int, int, int, int]
 
 _held: dict[Key, tuple[bytes, bool]] = {}
-"""By the ids and versions of posts and authors: the JSON of what lasts, but for the closing brace, and whether it is pinned."""
+"""By the ids and versions of post and author: the JSON of what lasts, without its closing brace, and whether it is pinned."""
 
 
 def _held_for(wanted: dict[Key, Ref]) -> dict[Key, tuple[bytes, bool]]:

@@ -58,7 +58,7 @@ class Home(APIView):
 
     scopes = {"GET": "read:statuses"}
 
-    def get(self, request: AccountRequest) -> Response:
+    def get(self, request: AccountRequest) -> HttpResponse:
         refs = [ref(columns) for columns in rows(NEWEST, viewer=request.user.pk, count=PAGE)]
         page = Page(refs, refs[-1].post_id, refs[0].post_id)
         return serializers.status_page(request, page)
