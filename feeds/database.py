@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import redis
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
 from psycopg.errors import QueryCanceled
 from psycopg.types.numeric import Int8
 
@@ -63,8 +63,9 @@ def prepared(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     So its plan must be good whatever the values (settings.py forces that one), and its text one of few: values go in by
     name alone. Type a parameter by a cast where PostgreSQL could not tell.
     """
-    with connection.cursor() as cursor:  # for its looks after the connection; what it would send, it binds by itself
-        cursor.cursor = _Preparing(connection.connection)
+    database = connections[DEFAULT_DB_ALIAS]  # what `connection` looks up again for each of its attributes
+    with database.cursor() as cursor:  # for its looks after the connection; what it would send, it binds by itself
+        cursor.cursor = _Preparing(database.connection)
         cursor.execute(statement, values)
         return cursor.fetchall()
 

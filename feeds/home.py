@@ -17,7 +17,7 @@ from followers.models import Account
 
 from . import metrics, timelines
 from .database import exists, prepared
-from .entities import JOIN, REF, Ref, hydrate, ref
+from .entities import JOIN, REF, Ref, ref
 from .models import HIDDEN, ID_END, VISIBLE
 from .posts import Cursor, Page
 from .timelines import Stored
@@ -109,7 +109,7 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
     walk = _Walk(viewer.pk, start=cursor.below, count=cursor.limit + 1)
     above, shown, place, cut_at = cursor.above, list[Ref](), 0, None
     while len(shown) <= cursor.limit:
-        if not walk.reach(place) or walk.found[place].post_id <= above:
+        if not (place < len(walk.found) or walk.reach(place)) or walk.found[place].post_id <= above:
             cut_at = None if place < len(walk.found) or walk.ended else walk.last
             break
         one = walk.found[place]
@@ -117,12 +117,12 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
             # Not known yet whether it is superfluous: the next page begins with it.
             cut_at = walk.found[place - 1].post_id
             break
-        if not _superfluous(one, walk.found[place + 1 :]):
+        if not one.original or not _superfluous(one, walk.found[place + 1 :]):
             shown.append(one)
         place += 1
     refs = shown[: cursor.limit]
     end = cut_at if len(shown) <= cursor.limit else refs[-1].post_id
-    return Page(hydrate(refs), end, refs[0].post_id if refs else None, walk.built)
+    return Page(refs, end, refs[0].post_id if refs else None, walk.built)
 
 
 def _upwards(viewer: Account, cursor: Cursor) -> Page:
@@ -143,7 +143,7 @@ def _upwards(viewer: Account, cursor: Cursor) -> Page:
     refs = shown[::-1]
     cut_short = len(shown) < cursor.limit and not walk.ended
     prev = walk.last if cut_short else refs[0].post_id if refs else None
-    return Page(hydrate(refs), refs[-1].post_id if refs else None, prev, walk.built and under.built)
+    return Page(refs, refs[-1].post_id if refs else None, prev, walk.built and under.built)
 
 
 def superfluous(viewer: Account, post_id: int) -> bool:
@@ -187,7 +187,7 @@ class _Walk:
         while place >= len(self.found) and not self.ended and self.rounds < ROUNDS:
             count = min(max(self.count, place - len(self.found)) << self.rounds, ROUND_MOST)
             scanned = self._scan(count)
-            self.found += [ref(columns) for _, candidate, *columns in scanned if candidate]
+            self.found += [ref(row[2:]) for row in scanned if row[1]]
             self.rounds += 1
             self.ended = len(scanned) < count
             self.last = scanned[-1][0] if scanned else self.last

@@ -7,6 +7,7 @@ but for a profile and a post asked for by its id, does the viewer hide it (`not_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.db.models import F, Q
@@ -15,7 +16,7 @@ from followers import graph
 from followers.models import Account, List
 
 from .database import likely, rows
-from .entities import Entity, hydrate, iso, refs
+from .entities import Entity, Ref, hydrate, iso, refs
 from .models import HIDDEN, ID_END, VISIBLE, Bookmark, Favourite, Post, PostQuerySet, Tag, TagFollow
 
 CONTEXT_MOST = 400  # posts above, and below, one whose conversation is asked for
@@ -53,10 +54,14 @@ class Page:
     Not `built`: the home timeline is not in Redis, PostgreSQL served it.
     """
 
-    posts: list[Entity]
+    refs: list[Ref]
     next_max_id: int | None
     prev_min_id: int | None
     built: bool = True
+
+    @cached_property
+    def posts(self) -> list[Entity]:
+        return hydrate(self.refs)
 
 
 def get_visible(viewer: Account | None, post_id: int) -> Post:
@@ -114,7 +119,7 @@ def _shown(ids: list[int], viewer: Account | None, cursor: Cursor) -> Page:
         ids.reverse()
     older = bool(ids) and (cursor.nearest or more)
     return Page(
-        hydrate(refs(ids, viewer)),
+        refs(ids, viewer),
         next_max_id=ids[-1] if older else None,
         prev_min_id=ids[0] if ids else None,
     )
@@ -215,7 +220,7 @@ def bookmarks(viewer: Account, cursor: graph.Cursor) -> Page:
 def _marked(marks: type[Favourite] | type[Bookmark], viewer: Account, cursor: graph.Cursor) -> Page:
     seen = Post.objects.visible_to(viewer)
     found = graph.page(marks.objects.filter(account=viewer, post__in=seen), "post_id", cursor)
-    return Page(hydrate(refs(found.account_ids, viewer)), found.next_max_id, found.prev_min_id)
+    return Page(refs(found.account_ids, viewer), found.next_max_id, found.prev_min_id)
 
 
 def favoured_by(viewer: Account | None, post: Post, cursor: graph.Cursor) -> graph.Page:

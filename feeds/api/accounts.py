@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from django.db import transaction
+from django.http import HttpResponse
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -91,7 +92,7 @@ class Statuses(APIView):
     scopes = {"GET": "read:statuses"}
     anonymous = ("GET",)
 
-    def get(self, request: AnyRequest, account_id: int) -> Response:
+    def get(self, request: AnyRequest, account_id: int) -> HttpResponse:
         author_id, cursor = existing(account_id), pagination.cursor(request)
         if flag(request, "only_media"):
             return Response([])  # no post has any yet

@@ -5,6 +5,7 @@ A reblog is marked by marking its original.
 
 from __future__ import annotations
 
+from django.http import HttpResponse
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -95,14 +96,14 @@ class Unreblog(APIView):
 class Favourites(APIView):
     scopes = {"GET": "read:favourites"}
 
-    def get(self, request: AccountRequest) -> Response:
+    def get(self, request: AccountRequest) -> HttpResponse:
         return serializers.status_page(request, posts.favourites(request.user, pagination.row_cursor(request)))
 
 
 class Bookmarks(APIView):
     scopes = {"GET": "read:bookmarks"}
 
-    def get(self, request: AccountRequest) -> Response:
+    def get(self, request: AccountRequest) -> HttpResponse:
         return serializers.status_page(request, posts.bookmarks(request.user, pagination.row_cursor(request)))
 
 

@@ -1,4 +1,4 @@
-"""Pages: what a request asks for (`cursor`), and the Link header by which the answer leads on (`response`)."""
+"""Pages: what a request asks for (`cursor`), and the header by which the answer leads on (`links`)."""
 
 from __future__ import annotations
 
@@ -47,19 +47,14 @@ def number(name: str, text: str) -> int:
     return int(text)
 
 
-def response(
-    request: Request, items: list[Any], *, next_max_id: int | None, prev_min_id: int | None, status: int = 200
-) -> Response:
-    """Next first: some clients look no further."""
-    links = []
-    if next_max_id is not None:
-        links.append(f'<{_url(request, "max_id", next_max_id)}>; rel="next"')
-    if prev_min_id is not None:
-        links.append(f'<{_url(request, "min_id", prev_min_id)}>; rel="prev"')
-    return Response(items, status, headers={"Link": ", ".join(links)} if links else None)
+def response(request: Request, items: list[Any], *, next_max_id: int | None, prev_min_id: int | None) -> Response:
+    return Response(items, headers=links(request, next_max_id, prev_min_id))
 
 
-def _url(request: Request, bound: str, value: int) -> str:
-    """This request's URL with another bound; its other parameters stay."""
+def links(request: Request, next_max_id: int | None, prev_min_id: int | None) -> dict[str, str]:
+    """The header: this request's URL with other bounds; its other parameters stay. Next first: some look no further."""
     kept = [(name, values) for name, values in request.query_params.lists() if name not in BOUNDS]
-    return f"{settings.BASE_URL}{request.path}?{urlencode([*kept, (bound, value)], doseq=True)}"
+    url = f"{settings.BASE_URL}{request.path}?{urlencode([*kept, ('', '')], doseq=True).removesuffix('=')}"
+    bounds = (("max_id", next_max_id, "next"), ("min_id", prev_min_id, "prev"))
+    found = [f'<{url}{bound}={value}>; rel="{rel}"' for bound, value, rel in bounds if value is not None]
+    return {"Link": ", ".join(found)} if found else {}

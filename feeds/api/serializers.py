@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
+import orjson
 from django.conf import settings
+from django.http import HttpResponse
 from oauth2_provider.models import AccessToken
 from rest_framework.response import Response
 
 from feeds import entities
-from feeds.entities import Entity, content, iso, tag_url
+from feeds.entities import Entity, Ref, content, iso, tag_url
 from feeds.explain import Explanation
 from feeds.models import Marker
 from feeds.notifications import Told
@@ -23,17 +26,16 @@ from . import pagination
 from .auth import AccountRequest, AnyRequest
 
 AVATAR, HEADER = f"{settings.BASE_URL}/avatars/default.svg", f"{settings.BASE_URL}/headers/default.svg"
+HELD_MOST = 4_000  # statuses in a process's memory, of about 2 KB each
 
 
-def status_page(request: AnyRequest | AccountRequest, page: Page) -> Response:
+def status_page(request: AnyRequest | AccountRequest, page: Page) -> HttpResponse:
     """206 says that the timeline is still being built, and that this page came from the database alone."""
-    viewer = request.user
-    return pagination.response(
-        request,
-        [status(entity, viewer) for entity in page.posts],
-        next_max_id=page.next_max_id,
-        prev_min_id=page.prev_min_id,
+    return HttpResponse(
+        b"[%b]" % b",".join(statuses(page.refs, request.user)),
+        content_type="application/json",
         status=200 if page.built else 206,
+        headers=pagination.links(request, page.next_max_id, page.prev_min_id),
     )
 
 
@@ -47,9 +49,67 @@ def account_page(request: AnyRequest | AccountRequest, page: graph.Page) -> Resp
     )
 
 
+def statuses(refs: list[Ref], viewer: Account | None) -> list[bytes]:
+    """The JSON of each, as `status` has it. What lasts is held by the versions of post and author; what is reblogged, and
+    how the viewer marked it, are made for each page.
+    """
+    wanted = {one[:4]: one for ref in refs for one in (ref, ref.original) if one}
+    held = _held_for(wanted)
+
+    def whole(one: Ref) -> bytes:
+        lasting, pinned = held[one[:4]]
+        reblog = whole(one.original) if one.original else b"null"
+        if viewer is None:
+            return b'%b,"reblog":%b}' % (lasting, reblog)
+        marks = _MARKS[one.favourited, one.reblogged, one.bookmarked, pinned and one.account_id == viewer.pk]
+        return b'%b,"reblog":%b,%b' % (lasting, reblog, marks)
+
+    return [whole(one) for one in refs]
+
+
+Key = tuple[int, int, int, int]
+
+_held: dict[Key, tuple[bytes, bool]] = {}
+"""By the ids and versions of post and author: the JSON of what lasts, without its closing brace, and whether it is pinned."""
+
+
+def _held_for(wanted: dict[Key, Ref]) -> dict[Key, tuple[bytes, bool]]:
+    global _held
+    if len(_held) > HELD_MOST:
+        _held = {}
+    held = _held
+    if missing := {key: ref for key, ref in wanted.items() if key not in held}:
+        for key, entity in zip(missing, entities.hydrate(list(missing.values())), strict=True):
+            held[key] = orjson.dumps(_lasting(entity))[:-1], entity["pinned"]
+    return held
+
+
 def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
+    shaped = _lasting(entity) | {"reblog": status(entity["reblog"], viewer) if entity["reblog"] else None}
+    if viewer is None:
+        return shaped
+    pinned = entity["pinned"] and entity["account"]["id"] == viewer.pk
+    return shaped | _marks(entity["favourited"], entity["reblogged"], entity["bookmarked"], pinned)
+
+
+def _marks(favourited: bool, reblogged: bool, bookmarked: bool, pinned: bool) -> dict[str, bool]:
+    return {
+        "favourited": favourited,
+        "reblogged": reblogged,
+        "bookmarked": bookmarked,
+        "muted": False,
+        "pinned": pinned,
+    }
+
+
+_MARKS = {marks: orjson.dumps(_marks(*marks))[1:] for marks in product((False, True), repeat=4)}
+"""The JSON of the viewer's fields, with the closing brace alone."""
+
+
+def _lasting(entity: Entity) -> dict[str, Any]:
+    """A status without what it reblogs and how the viewer marked it: the same for everybody, as long as its versions are."""
     url = f"{entity['account']['url']}/{entity['id']}"
-    shaped = {
+    return {
         "id": str(entity["id"]),
         "uri": url,
         "url": url,
@@ -63,7 +123,6 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "language": entity["language"],
         "in_reply_to_id": _id(entity["in_reply_to_id"]),
         "in_reply_to_account_id": _id(entity["in_reply_to_account_id"]),
-        "reblog": status(entity["reblog"], viewer) if entity["reblog"] else None,
         "media_attachments": [],
         "mentions": [mention(one) for one in entity["mentions"]],
         "tags": entity["tags"],
@@ -76,15 +135,6 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
         "favourites_count": entity["favourites_count"],
         "filtered": [],
     }
-    if viewer is not None:
-        shaped |= {
-            "favourited": entity["favourited"],
-            "reblogged": entity["reblogged"],
-            "bookmarked": entity["bookmarked"],
-            "muted": False,
-            "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk,
-        }
-    return shaped
 
 
 def edit(said: dict[str, Any], entity: Entity) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.http import HttpResponse
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -15,7 +16,7 @@ from .forms import flag
 class Home(APIView):
     scopes = {"GET": "read:statuses"}
 
-    def get(self, request: AccountRequest) -> Response:
+    def get(self, request: AccountRequest) -> HttpResponse:
         page = home.page(request.user, pagination.cursor(request))
         actions.note_home_read(reader=request.user, built=page.built)
         return serializers.status_page(request, page)
@@ -25,7 +26,7 @@ class Public(APIView):
     scopes = {"GET": "read:statuses"}
     anonymous = ("GET",)
 
-    def get(self, request: AnyRequest) -> Response:
+    def get(self, request: AnyRequest) -> HttpResponse:
         cursor = pagination.cursor(request)
         if flag(request, "remote") or flag(request, "only_media"):
             return Response([])  # every post is local, and none has media yet
@@ -36,7 +37,7 @@ class Tag(APIView):
     scopes = {"GET": "read:statuses"}
     anonymous = ("GET",)
 
-    def get(self, request: AnyRequest, name: str) -> Response:
+    def get(self, request: AnyRequest, name: str) -> HttpResponse:
         cursor = pagination.cursor(request)
         if flag(request, "remote") or flag(request, "only_media"):
             return Response([])
@@ -54,5 +55,5 @@ class Tag(APIView):
 class List(APIView):
     scopes = {"GET": "read:lists"}
 
-    def get(self, request: AccountRequest, list_id: int) -> Response:
+    def get(self, request: AccountRequest, list_id: int) -> HttpResponse:
         return serializers.status_page(request, posts.list_timeline(request.user, list_id, pagination.cursor(request)))

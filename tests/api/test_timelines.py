@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from feeds import timelines
+from feeds import actions, home, posts, timelines
+from feeds.api import serializers
+from feeds.posts import Cursor
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
 
@@ -116,3 +118,55 @@ def test_an_evicted_timeline_is_built_again_by_reading(api: Any, drain: Any) -> 
     assert api(alice).get("/api/v1/timelines/home").status_code == 206
     drain()
     assert ids(api(alice).get("/api/v1/timelines/home")) == [post.pk]
+
+
+def test_the_json_that_is_held_is_that_of_the_post(api: Any, drain: Any) -> None:
+    alice, bob, carol = AccountFactory.create_batch(3)
+    factories.follow(alice, bob, carol)
+    first = PostFactory(author=bob, text=f"@{alice.username} #tea https://example.org <&\u2028")
+    mine = PostFactory(author=alice, spoiler_text="so", sensitive=True, language="en")
+    others = [
+        PostFactory(author=bob, in_reply_to=first),
+        PostFactory(author=bob, visibility="private"),
+        PostFactory(author=bob, visibility="direct", text=f"@{alice.username}"),
+        PostFactory(author=carol),
+    ]
+    for author, post in ((bob, mine), (alice, others[0]), (bob, PostFactory()), (alice, PostFactory(author=alice))):
+        actions.reblog(author=author, original=post)
+    actions.favourite(account=alice, post=first)
+    actions.bookmark(account=alice, post=others[3])
+    actions.pin(author=alice, post=mine)
+    actions.pin(author=bob, post=first)
+    actions.edit_post(author=bob, post_id=others[1].pk, text="otherwise")
+    drain()
+    for reader in (alice, bob, alice):
+        shown = [serializers.status(post, reader) for post in home.page(reader, Cursor()).posts]
+        assert len(shown) > 5 and any(status["reblog"] for status in shown)
+        assert api(reader).get("/api/v1/timelines/home").json() == shown
+    assert api().get(f"/api/v1/accounts/{bob.pk}/statuses").json() == [
+        serializers.status(post, None) for post in posts.author_timeline(None, bob.pk, Cursor()).posts
+    ]
+
+
+def test_what_changes_is_on_the_next_page(api: Any, drain: Any) -> None:
+    alice, bob = AccountFactory.create_batch(2)
+    factories.follow(alice, bob)
+    post = PostFactory(author=bob)
+    drain()
+    reader, writer = api(alice), api(bob)
+
+    def shown() -> dict[str, Any]:
+        found: dict[str, Any] = reader.get("/api/v1/timelines/home").json()[-1]
+        return found
+
+    assert not shown()["favourited"] and shown()["account"]["display_name"] == ""
+    writer.put(f"/api/v1/statuses/{post.pk}", {"status": "otherwise"})
+    assert shown()["content"] == "<p>otherwise</p>" and shown()["edited_at"]
+    writer.patch("/api/v1/accounts/update_credentials", {"display_name": "Bob"})
+    assert shown()["account"]["display_name"] == "Bob"
+    for mark, field in (("favourite", "favourited"), ("bookmark", "bookmarked"), ("reblog", "reblogged")):
+        for path, marked in ((mark, True), (f"un{mark}", False)):
+            reader.post(f"/api/v1/statuses/{post.pk}/{path}")
+            assert shown()[field] is marked and shown()["favourites_count"] == (path == "favourite")
+    writer.post(f"/api/v1/statuses/{post.pk}/pin")
+    assert not shown()["pinned"] and writer.get("/api/v1/timelines/home").json()[0]["pinned"]

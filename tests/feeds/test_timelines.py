@@ -191,3 +191,10 @@ def test_evicted_timelines_are_absent():
     timelines.evict([7, 8])
     assert timelines.page(8, below=ID_END, above=0, count=1) is None
     assert timelines.page(9, below=ID_END, above=0, count=1) is not None
+
+
+def test_a_server_that_knows_no_script_is_given_it():
+    timelines.build_empty(str(READER))
+    client().script_flush()
+    push(IDS[0])
+    assert page() == timelines.Stored(0, [IDS[0]])
