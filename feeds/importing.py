@@ -114,8 +114,8 @@ def _build_empty_timelines() -> None:
         """
         SELECT string_agg(id::text, ',') FROM (
             SELECT i.id, (row_number() OVER (ORDER BY i.id) - 1) / %(chunk)s AS chunk
-            FROM import_account i JOIN followers_account a ON a.id = i.id
-            WHERE i.made AND a.last_active_at IS NOT NULL AND NOT EXISTS (
+            FROM import_account i
+            WHERE made AND active AND NOT EXISTS (
                 SELECT 1 FROM feeds_outbox
                 WHERE task = 'rebuild_timeline' AND subject_id = i.id AND done_at IS NULL)
         ) readers GROUP BY chunk

@@ -7,17 +7,21 @@ edges, `create_accounts`, `lock_accounts`, `create_follows`. Python never holds 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from django.db import connection
 
+LINES = 10_000  # written at once
+
 
 def load(edges: Iterable[tuple[int, int]]) -> int:
-    """Copies (follower, followee) numbers into import_edge, each once, in their order. How many there are."""
+    """Copies (follower, followee) numbers into import_edge, each once, with its place in the order. How many there are."""
+    lines = (b"%d\t%d\n" % edge for edge in edges)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE import_line (n serial, follower bigint, followee bigint) ON COMMIT DROP")
         with cursor.copy("COPY import_line (follower, followee) FROM STDIN") as copy:
-            for follower, followee in edges:
-                copy.write(b"%d\t%d\n" % (follower, followee))
+            while block := b"".join(islice(lines, LINES)):
+                copy.write(block)
         cursor.execute(
             """
             CREATE TEMP TABLE import_edge ON COMMIT DROP AS
@@ -25,45 +29,54 @@ def load(edges: Iterable[tuple[int, int]]) -> int:
             """
         )
         edge_count: int = cursor.rowcount
-        cursor.execute(
-            """
-            CREATE TEMP TABLE import_account ON COMMIT DROP AS
-            SELECT number, 'u' || number AS name, NULL::bigint AS id, false AS made
-            FROM (SELECT follower AS number FROM import_edge UNION SELECT followee FROM import_edge) a
-            """
-        )
-        cursor.execute("ANALYZE import_edge; ANALYZE import_account")
+        cursor.execute("ANALYZE import_edge")
     return edge_count
 
 
 def create_accounts(*, inactive: float) -> int:
-    """Makes uN of each number that has no account yet, and notes everybody's id. How many were made.
+    """Makes uN of each number that has no account yet, and lists everybody in import_account. How many were made.
 
     A share of those made, `inactive`, has never been active: who belongs to it is decided by a hash of the name, so that
     it is the same in every run. In the order of the numbers, lest two imports at once wait for each other. A password that
-    begins with '!' fits nothing that anybody could type.
+    begins with '!' fits nothing that anybody could type. All follows of a new account are new, so it is made with its
+    counters; whom somebody else made meanwhile is not.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH made AS (
-                INSERT INTO followers_account (
-                    username, password, display_name, note, is_superuser, is_staff, is_active, last_active_at)
-                SELECT name, '!' || gen_random_uuid(), '', '', false, false, true,
-                    CASE WHEN ('x' || left(md5(name), 6))::bit(24)::int >= %(inactive)s * (1 << 24) THEN now() END
-                FROM import_account i
-                WHERE NOT EXISTS (SELECT 1 FROM followers_account WHERE username = i.name)
-                ORDER BY number
-                ON CONFLICT (username) DO NOTHING RETURNING id, username)
-            UPDATE import_account SET id = made.id, made = true FROM made WHERE name = username
+            CREATE TEMP TABLE import_account ON COMMIT DROP AS
+            SELECT number, followers, following, made,
+                CASE WHEN made THEN nextval('followers_account_id_seq') ELSE old_id END AS id,
+                made AND ('x' || left(md5('u' || number), 6))::bit(24)::int >= %(inactive)s * (1 << 24) AS active
+            FROM (
+                SELECT number, followers, following, a.id AS old_id, a.id IS NULL AS made
+                FROM (
+                    SELECT number, count(*) FILTER (WHERE followed) AS followers,
+                        count(*) FILTER (WHERE NOT followed) AS following
+                    FROM (
+                        SELECT followee AS number, true AS followed FROM import_edge
+                        UNION ALL SELECT follower, false FROM import_edge) ends
+                    GROUP BY number) numbers
+                LEFT JOIN followers_account a ON a.username = 'u' || number
+                ORDER BY number) everybody
             """,
             {"inactive": inactive},
+        )
+        cursor.execute("ANALYZE import_account")
+        cursor.execute(
+            """
+            INSERT INTO followers_account (id, username, password, display_name, note, is_superuser, is_staff, is_active,
+                last_active_at, followers_count, following_count)
+            SELECT id, 'u' || number, '!' || gen_random_uuid(), '', '', false, false, true,
+                CASE WHEN active THEN now() END, followers, following
+            FROM import_account WHERE made ORDER BY number ON CONFLICT (username) DO NOTHING
+            """
         )
         made_count: int = cursor.rowcount
         cursor.execute(
             """
-            UPDATE import_account i SET id = a.id FROM followers_account a
-            WHERE i.id IS NULL AND a.username = i.name
+            UPDATE import_account i SET id = a.id, made = false FROM followers_account a
+            WHERE i.made AND a.username = 'u' || i.number AND a.id <> i.id
             """
         )
     return made_count
@@ -73,13 +86,13 @@ def lock_accounts() -> None:
     """Takes the rows of all accounts of the import, as relationships.follow does of its two, and in the same order.
 
     Until the commit nobody else follows, unfollows or publishes with one of them, so that of one followee the follow ids
-    come in the order of commits, and what the caller reads of them stays so.
+    come in the order of commits, and what the caller reads of them stays so. Those just made nobody else sees.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT count(*) FROM (
-                SELECT id FROM followers_account WHERE id IN (SELECT id FROM import_account)
+                SELECT id FROM followers_account WHERE id IN (SELECT id FROM import_account WHERE NOT made)
                 ORDER BY id FOR NO KEY UPDATE) locked
             """
         )
@@ -94,8 +107,8 @@ def create_follows() -> int:
             SELECT e.n, r.id AS follower_id, t.id AS followee_id
             FROM import_edge e
             JOIN import_account r ON r.number = e.follower JOIN import_account t ON t.number = e.followee
-            LEFT JOIN followers_follow f ON f.follower_id = r.id AND f.followee_id = t.id
-            WHERE f.id IS NULL
+            WHERE r.made OR t.made
+                OR NOT EXISTS (SELECT 1 FROM followers_follow WHERE followee_id = t.id AND follower_id = r.id)
             """
         )
         cursor.execute("ANALYZE import_follow")
@@ -114,6 +127,7 @@ def create_follows() -> int:
                 SELECT id, sum(follower) AS followers, sum(followee) AS following FROM (
                     SELECT followee_id AS id, 1 AS follower, 0 AS followee FROM import_follow
                     UNION ALL SELECT follower_id, 0, 1 FROM import_follow) ends
+                WHERE id IN (SELECT id FROM import_account WHERE NOT made)
                 GROUP BY id) change
             WHERE a.id = change.id
             """

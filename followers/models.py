@@ -100,10 +100,17 @@ NEXT_HOME_MODE = """CASE WHEN a.home_mode_override IS NOT NULL THEN a.home_mode_
 
 
 class Follow(models.Model):
-    """`follower` follows `followee`. Of one followee the ids come in the order of commits (relationships.follow)."""
+    """`follower` follows `followee`. Of one followee the ids come in the order of commits (relationships.follow).
 
-    follower = models.ForeignKey(Account, models.CASCADE, related_name="follows_out", db_index=False)
-    followee = models.ForeignKey(Account, models.CASCADE, related_name="follows_in", db_index=False)
+    The database does not check that the two exist: whoever writes a follow holds their rows, or has just made them.
+    """
+
+    follower = models.ForeignKey(
+        Account, models.CASCADE, related_name="follows_out", db_index=False, db_constraint=False
+    )
+    followee = models.ForeignKey(
+        Account, models.CASCADE, related_name="follows_in", db_index=False, db_constraint=False
+    )
     created_at = models.DateTimeField(db_default=Now())
     reblogs = models.BooleanField(db_default=True)  # whether the follower wants to see what the followee reblogs
 

@@ -1,14 +1,20 @@
 """import_graph: a follow graph from a file, all of it or nothing."""
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import StringIO
+from threading import Event
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection, transaction
 
 from feeds import fanout, timelines
+from feeds.database import rows
 from feeds.models import Outbox
 from followers.models import Account, Follow
+from tests.conftest import eventually
 from tests.factories import AccountFactory, PostFactory, follow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -117,6 +123,24 @@ def test_accounts_and_follows_that_exist_stay_as_they_are(graph):
     assert account(1).last_active_at is None
     assert (account(1).followers_count, account(1).following_count) == (1, 2)
     assert (account(2).followers_count, account(2).following_count) == (1, 1)
+
+
+def test_an_account_that_somebody_makes_meanwhile_is_taken_as_it_is(graph):
+    made = Event()
+
+    def register() -> None:
+        with closing(connection), transaction.atomic():
+            AccountFactory(username="u2")
+            made.set()
+            eventually(lambda: rows("SELECT 1 FROM pg_locks WHERE NOT granted"), "the import waits for the name")
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(register)
+        assert made.wait(10)
+        assert import_graph(graph(GRAPH)).startswith("4 edges: 3 new accounts, 4 new follows")
+        other.result()
+    assert (account(2).followers_count, account(2).following_count) == (1, 1)
+    assert set(account(2).follows_in.values_list("follower__username", flat=True)) == {"u1"}
 
 
 def test_a_post_published_after_the_import_reaches_its_followers(graph):
