@@ -148,8 +148,8 @@ def measure(layout: Layout, readers: range) -> tuple[float, float]:
                 push(args=[post_id + (n + 1) * 32, chunk])
             seconds += time.perf_counter() - began
     finally:
-        for name, value in before.items():
-            server.config_set(name, value)
+        for name, was in before.items():
+            server.config_set(name, was)
         forget(readers)
     return POSTS * (len(readers) // 2) / seconds, size
 
