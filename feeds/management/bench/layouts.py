@@ -131,7 +131,7 @@ def _shape(found: list[tuple[float, float]], plain: list[tuple[float, float]] | 
 def measure(layout: Layout, readers: range) -> tuple[float, float]:
     """Pushes per second, bytes of an entry."""
     server, chance = client(), random.Random(SEED)  # noqa: S311  no secret
-    before = {name: server.config_get(name)[name] for name, _ in layout.config}
+    before: dict[str, Any] = {name: server.config_get(name)[name] for name, _ in layout.config}
     push = server.register_script(_HEAD + _PUSH.format(layout.push))
     post_id = time.time_ns() // 1_000_000 << 16
     try:
