@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 
 from . import timelines
-from .database import STORE_ERRORS, changed, is_away, likely, rows
+from .database import STORE_ERRORS, changed, exists, is_away, likely, rows
 from .entities import iso
 from .models import Delivery, Kind, Outbox, Post, PostMode
 
@@ -120,17 +120,20 @@ def plan_small(post_ids: Iterable[int]) -> dict[int, Claim | None]:
     """Plans, and claims, those of the posts that fit one batch together, the smallest first: their claims by post.
 
     None is the claim of a post that nobody follows: it is delivered. Posts that are planned already, or not wanted, or
-    too large, are left out. It is one statement, which commits the claims before anybody reads a range.
+    too large, are left out. It is one statement, which commits the claims before anybody reads a range. Its OFFSET 0 have
+    each row looked up by its id: else PostgreSQL, of tables that grew since it counted them, may walk through all of one.
     """
     found = rows(
         f"""
         WITH wanted AS MATERIALIZED (
             SELECT d.id, p.id AS post_id, p.author_id, p.visibility = 'direct' AS direct,
                 sum(a.followers_count) OVER (ORDER BY a.followers_count, p.id) AS together
-            FROM feeds_post p JOIN feeds_delivery d ON d.post_id = p.id AND d.kind = 'push'
-            JOIN followers_account a ON a.id = p.author_id
-            WHERE p.id = ANY(%(posts)s::bigint[]) AND {likely("d.state = 'queued'")}
-              AND p.deleted_at IS NULL AND p.home_mode = 'push'),
+            FROM unnest(%(posts)s::bigint[]) i (id)
+            CROSS JOIN LATERAL (SELECT * FROM feeds_post WHERE id = i.id AND {_WANTED} OFFSET 0) p
+            CROSS JOIN LATERAL (
+                SELECT id FROM feeds_delivery
+                WHERE post_id = p.id AND kind = 'push' AND {likely("state = 'queued'")} OFFSET 0) d
+            CROSS JOIN LATERAL (SELECT followers_count FROM followers_account WHERE id = p.author_id OFFSET 0) a),
         due AS MATERIALIZED (
             SELECT id FROM feeds_delivery
             WHERE id = ANY(ARRAY(SELECT id FROM wanted WHERE together <= %(batch)s)) AND {likely("state = 'queued'")}
@@ -306,10 +309,11 @@ def _read_ranges(claims: list[Claim]) -> dict[Claim, Range]:
     """The followers in each range with a follow id up to the cut, those to be served packed."""
     found = rows(
         f"""
-        SELECT c.place, p.deleted_at IS NULL AND p.home_mode = 'push', f.found, f.shown, f.readers
+        SELECT c.place, (SELECT deleted_at IS NULL AND home_mode = 'push' FROM feeds_post WHERE id = c.post_id),
+            f.found, f.shown, f.readers
         FROM unnest(%(posts)s::bigint[], %(authors)s::bigint[], %(los)s::bigint[], %(his)s::bigint[], %(cuts)s::bigint[],
             %(directs)s::boolean[]) WITH ORDINALITY c (post_id, author_id, lo, hi, cut, direct, place)
-        JOIN feeds_post p ON p.id = c.post_id CROSS JOIN LATERAL (
+        CROSS JOIN LATERAL (
             SELECT count(*) AS found, count(*) FILTER (WHERE shown) AS shown,
                 string_agg(follower_id::text, ',') FILTER (WHERE shown) AS readers
             FROM (
@@ -363,8 +367,7 @@ def _close_all(counts: dict[Claim, Counts], *, of_the_dead: bool = False) -> set
             FROM unnest({_CLAIMS}, %(delivered)s::int[], %(skipped_inactive)s::int[], %(skipped_hidden)s::int[],
                 %(gone)s::int[]) w ({_CLAIM}, delivered, skipped_inactive, skipped_hidden, gone)
             WHERE {_OURS}
-              AND (%(of_the_dead)s OR EXISTS (
-                  SELECT 1 FROM feeds_post WHERE id = b.post_id AND deleted_at IS NULL AND home_mode = 'push'))
+              AND (%(of_the_dead)s OR {exists(f"SELECT 1 FROM feeds_post WHERE id = b.post_id AND {_WANTED}")})
             RETURNING b.post_id, b.kind, b.batch_no
             """,
             **{part: [count[part] for count in counts.values()] for part in COUNTED},
@@ -388,6 +391,7 @@ def _give_back(claims: list[Claim], *, burned: int = 0) -> None:
         )
 
 
+_WANTED = likely("deleted_at IS NULL AND home_mode = 'push'")  # as it is, the index of the living may be walked through
 _CLAIM = "post_id, kind, batch_no, lease_no"
 _CLAIMS = "%(posts)s::bigint[], %(kinds)s::text[], %(numbers)s::int[], %(leases)s::int[]"
 _OURS = f"""b.post_id = w.post_id AND b.kind = w.kind AND b.batch_no = w.batch_no AND b.lease_no = w.lease_no

@@ -53,7 +53,7 @@ PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
 """Tasks that nobody waits for: a quarter of the messages in flight, so that they are as full as can be; and behind the
 fan-outs, up to PATIENCE, while more of these wait than a message holds."""
 
-PATIENCE = timedelta(seconds=2)
+PATIENCE = timedelta(seconds=10)
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
 KEPT = timedelta(days=7)
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
