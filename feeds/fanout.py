@@ -99,7 +99,11 @@ def plan(post_id: int, kind: str) -> int | None:
         UPDATE feeds_delivery d SET planned_at = now(), batches = total.batches,
             audience = CASE WHEN due.pulled THEN a.followers_count ELSE total.audience END,
             pulled = CASE WHEN due.pulled THEN a.followers_count ELSE 0 END,
-            cut = (SELECT coalesce(max(id), 0) FROM followers_follow WHERE followee_id = due.author_id),
+            cut = coalesce((
+                -- The newest follow, by an index that only this order fits: of max(id) PostgreSQL may guess that the way
+                -- back from the newest follow of all is a short one.
+                SELECT id FROM followers_follow WHERE followee_id >= due.author_id AND followee_id <= due.author_id
+                ORDER BY followee_id, id DESC LIMIT 1), 0),
             state = CASE total.batches WHEN 0 THEN 'closed' ELSE 'pushing' END,
             closed_by = CASE total.batches WHEN 0 THEN 'inline' END,
             finished_at = CASE total.batches WHEN 0 THEN now() END
@@ -123,6 +127,7 @@ def plan_small(post_ids: Iterable[int]) -> dict[int, Claim | None]:
     too large, are left out. It is one statement, which commits the claims before anybody reads a range. Its OFFSET 0 have
     each row looked up by its id: else PostgreSQL, of tables that grew since it counted them, may walk through all of one.
     """
+    everybody = _RANGE.format(author="wanted.author_id", lo=0, hi="%(everybody)s", skip=0)
     found = rows(
         f"""
         WITH wanted AS MATERIALIZED (
@@ -140,8 +145,7 @@ def plan_small(post_ids: Iterable[int]) -> dict[int, Claim | None]:
             FOR UPDATE SKIP LOCKED),
         counted AS MATERIALIZED (
             SELECT wanted.*, f.size, f.cut FROM wanted CROSS JOIN LATERAL (
-                SELECT count(*) AS size, coalesce(max(id), 0) AS cut FROM followers_follow
-                WHERE followee_id = wanted.author_id) f
+                SELECT count(*) AS size, coalesce(max(id), 0) AS cut FROM ({everybody} LIMIT %(batch)s + 1) e) f
             WHERE wanted.id = ANY(ARRAY(SELECT id FROM due)) AND f.size <= %(batch)s),
         planned AS (
             INSERT INTO feeds_batch (post_id, kind, batch_no, author_id, lo, hi, size, attempts_allowed,

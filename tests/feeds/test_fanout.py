@@ -239,8 +239,15 @@ def test_a_batch_looks_at_its_own_part_of_the_follow_index_alone(settings):
         importing.make_audience(author, prefix="reader", size=3000, show=lambda done: None)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE followers_follow")
-    post = PostFactory(author=authors[1])
-    assert fanout.plan(post.pk, PUSH) == 30
+    post, small = PostFactory(author=authors[1]), PostFactory(author=AccountFactory())
+    follow(AccountFactory(), small.author)
+    asked = []
+    with connection.execute_wrapper(partial(remember, asked)):
+        fanout.plan_small([small.pk])
+        assert fanout.plan(post.pk, PUSH) == 30
+    for asking in asked:
+        looked = [node for node in nodes(plan(*asking)) if node.get("Relation Name") == "followers_follow"]
+        assert {node["Index Name"] for node in looked} <= {"follow_index", "follow_followers"}
     asked = []
     for number in (0, 7, 29):
         claim = fanout._claim(post.pk, PUSH, number)
