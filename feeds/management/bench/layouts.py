@@ -22,7 +22,7 @@ from .row import Row
 from .stage import Stage
 from .storage import packed, used_memory
 
-READERS = 10_000
+READERS = 3_000
 FULL, OVER = 800, 32  # entries, and so many more at most until a trim
 POSTS = 64  # each to a random half
 AT_ONCE = 10  # timelines that are built by one call
