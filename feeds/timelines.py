@@ -127,13 +127,12 @@ def sweep() -> int | None:
     """
     if _call("swept", SWEPT, ""):
         return None
-    seen, reigns = 0, set[str]()
+    # Asked for before the first key is: after a failover meanwhile the walk goes on elsewhere, and has to begin again.
+    seen, reigns = 0, {_call("sweep", [])}
     keys = client().scan_iter(match=f"{PREFIX}*", count=SWEPT_AT_ONCE)
     while some := list(islice(keys, SWEPT_AT_ONCE)):
         reigns.add(_call("sweep", some))
         seen += len(some)
-    # Of a server that had none the reign is asked for likewise. A failover meanwhile: the next call begins again.
-    reigns.add(_call("sweep", []))
     if len(reigns) == 1:
         _call("swept", SWEPT, reigns.pop())
     return seen
