@@ -225,9 +225,12 @@ def _push_together(ranges: dict[Claim, Range]) -> dict[Claim, Counts] | None:
 
 
 def _calls(ranges: dict[Claim, Range]) -> Iterator[list[tuple[Claim, str]]]:
-    """The chunks of all posts, some for each script call: PUSH_CHUNK readers or more, and less than twice as many."""
+    """The chunks of all posts, some for each script call: PUSH_CHUNK readers or more, and less than twice as many.
+
+    The oldest post first, which leaves less to be put in order.
+    """
     call, size = [], 0
-    for claim, readers in ranges.items():
+    for claim, readers in sorted(ranges.items(), key=lambda pair: pair[0].post_id):
         for chunk in readers.chunks:
             call.append((claim, chunk))
             size += chunk.count(",") + 1

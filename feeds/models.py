@@ -438,8 +438,12 @@ class Outbox(models.Model):
     class Meta:
         verbose_name = "task"
         indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["task", "id"], condition=models.Q(sent_at=None), name="outbox_to_send"),
-            models.Index(fields=["sent_at"], condition=models.Q(done_at=None), name="outbox_undone"),
+            models.Index(fields=["task", "due_at"], condition=models.Q(sent_at=None), name="outbox_due"),
+            models.Index(
+                fields=["task", "sent_at"],
+                condition=models.Q(done_at=None, sent_at__isnull=False),
+                name="outbox_in_flight",
+            ),
             models.Index(fields=["subject_id"], name="outbox_subject"),
         ]
         constraints: ClassVar[list[Any]] = [

@@ -119,22 +119,17 @@ def publish() -> int | None:
     A crash between sending and committing sends them twice, which `claimed` makes harmless.
     """
     with transaction.atomic():
-        # Rows that were sent together have one and the same sent_at: so many moments, so many messages.
         found = rows(
             f"""
-            WITH flying AS (
-                SELECT task, count(DISTINCT sent_at) AS messages FROM feeds_outbox
-                WHERE done_at IS NULL AND sent_at > now() - %(lost_after)s GROUP BY task),
-            tasks AS (
-                SELECT t.task, most, urgency, coalesce(messages, 0) >= in_flight AS busy,
+            WITH tasks AS (
+                SELECT task, most, urgency, {_BUSY} AS busy,
                     now() - CASE WHEN patient AND {_RUSH} THEN %(patience)s ELSE interval '0' END AS due_until
                 FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[], %(patient)s::boolean[])
-                    WITH ORDINALITY t (task, most, in_flight, patient, urgency)
-                LEFT JOIN flying f ON f.task = t.task),
+                    WITH ORDINALITY t (task, most, in_flight, patient, urgency)),
             due AS (
                 SELECT o.id, urgency FROM tasks CROSS JOIN LATERAL (
                     SELECT id FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= due_until
-                    ORDER BY id LIMIT most FOR UPDATE SKIP LOCKED) o
+                    ORDER BY due_at LIMIT most FOR UPDATE SKIP LOCKED) o
                 WHERE NOT busy),
             sent AS (
                 UPDATE feeds_outbox o SET sent_at = now() FROM due WHERE o.id = due.id
@@ -161,6 +156,16 @@ def publish() -> int | None:
     return len(due) if due == found else None
 
 
+# Whether as many messages of the task are on their way as may be. Rows that were sent together have one and the same
+# sent_at: so many moments, so many messages. The recursion jumps from one to the next, and looks at no other row.
+_BUSY = """in_flight <= (SELECT count(*) FROM (
+    WITH RECURSIVE message (sent_at) AS (
+        SELECT 'infinity'::timestamptz
+        UNION ALL
+        SELECT (SELECT sent_at FROM feeds_outbox o WHERE task = t.task AND done_at IS NULL
+            AND sent_at < message.sent_at AND sent_at > now() - %(lost_after)s ORDER BY sent_at DESC LIMIT 1)
+        FROM message WHERE sent_at IS NOT NULL)
+    SELECT 1 FROM message WHERE sent_at < 'infinity' LIMIT in_flight) found)"""
 _RUSH = """EXISTS (
     SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now() OFFSET %(rush)s)"""
 _WAITING = exists("SELECT 1 FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now()")
@@ -316,10 +321,9 @@ def gauges() -> dict[str, Any]:
     """What waits: rows not sent yet, the age of the oldest in seconds, rows sent and not done."""
     [(unsent, age, undone)] = rows(
         """
-        SELECT count(*) FILTER (WHERE sent_at IS NULL),
-            coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE sent_at IS NULL)), 0)::float,
-            count(*) FILTER (WHERE sent_at IS NOT NULL)
-        FROM feeds_outbox WHERE done_at IS NULL
+        SELECT count(*), coalesce(extract(epoch FROM now() - min(due_at)), 0)::float,
+            (SELECT count(*) FROM feeds_outbox WHERE sent_at IS NOT NULL AND done_at IS NULL)
+        FROM feeds_outbox WHERE sent_at IS NULL AND done_at IS NULL
         """
     )
     return {"unsent": unsent, "oldest_unsent_seconds": max(0.0, age), "undone": undone}

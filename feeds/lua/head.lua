@@ -60,27 +60,48 @@ local function write(key, ids, cover)
   call('RPUSH', key, 'c:' .. cover .. ':' .. reign)
 end
 
--- Puts a built timeline in order. Mostly it is; else mostly its front alone is not, and all of that belongs before the rest.
+-- The index, from `from`, of the first id that is `bound` or less, in a built timeline whose ids descend from there to `to`.
+local function place_of(key, from, to, bound)
+  while from < to do
+    local middle = math.floor((from + to) / 2)
+    if number(call('LINDEX', key, middle)) > bound then from = middle + 1 else to = middle end
+  end
+  return from
+end
+
+-- Puts a built timeline in order. Mostly it is; else mostly its front alone is not, and belongs before the rest, or among
+-- the first of it.
 local function tidy(key)
   local front = call('LRANGE', key, 0, every)
   local behind = table.remove(front) -- an id that is in its place, or the mark
   local lowest = tonumber(behind) or tonumber(cover_of(behind))
   if not lowest then return end
-  local places, ordered, previous = {}, true, math.huge
-  for i, id in ipairs(front) do
-    places[i] = number(id)
-    ordered = ordered and places[i] < previous
-    previous = places[i]
+  local ordered, previous, last = true, math.huge, math.huge
+  for _, id in ipairs(front) do
+    local place = number(id)
+    ordered = ordered and place < previous
+    previous = place
+    if place < last then last = place end
   end
-  if ordered and previous > lowest then return end
+  if ordered and last > lowest then return end
   local cover = cover_of(mark_of(key))
   if not cover then return end
-  table.sort(places)
-  if not tonumber(behind) or places[1] <= lowest then return write(key, call('LRANGE', key, 0, -2), cover) end
-  call('LTRIM', key, every, -1)
-  for i, place in ipairs(places) do
-    if place ~= places[i - 1] then call('LPUSH', key, string.format('%.0f', place)) end
+  if last <= tonumber(cover) then return write(key, call('LRANGE', key, 0, -2), cover) end
+  local deep = #front
+  if last <= lowest then
+    deep = place_of(key, every, call('LLEN', key) - 1, last - 32)
+    front = call('LRANGE', key, 0, deep - 1)
   end
+  local places, ids = {}, {}
+  for _, id in ipairs(front) do
+    local place = number(id)
+    if not ids[place] then places[#places + 1] = place end
+    ids[place] = id
+  end
+  table.sort(places)
+  for i, place in ipairs(places) do places[i] = ids[place] end
+  call('LTRIM', key, deep, -1)
+  for first = 1, #places, 1000 do call('LPUSH', key, unpack(places, first, math.min(first + 999, #places))) end
 end
 
 -- Keeps the `limit` newest of a tidy built timeline; the newest that goes becomes the coverage.
@@ -89,16 +110,6 @@ local function trim(key)
   if not cut or not tonumber(cut) or not cover_of(mark_of(key)) then return end
   call('LTRIM', key, 0, limit - 1)
   call('RPUSH', key, 'c:' .. cut .. ':' .. reign)
-end
-
--- In a tidy built timeline of `count` ids: the index, from 0, of the first one that is `bound` or less.
-local function place_of(key, count, bound)
-  local from, to = 0, count
-  while from < to do
-    local middle = math.floor((from + to) / 2)
-    if number(call('LINDEX', key, middle)) > bound then from = middle + 1 else to = middle end
-  end
-  return from
 end
 
 local tags = {} -- by bucket: to make a number into a string costs as much as half a push

@@ -12,8 +12,8 @@ if length > limit then
   length = limit
   cover = call('LINDEX', key, limit)
 end
-local first = place_of(key, length, below - 32)
-local last = place_of(key, length, math.max(above, tonumber(cover)))
+local first = place_of(key, 0, length, below - 32)
+local last = place_of(key, 0, length, math.max(above, tonumber(cover)))
 local ids = {}
 if ARGV[4] == 'newest' then
   last = math.min(last, first + count)

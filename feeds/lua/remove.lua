@@ -9,7 +9,7 @@ for reader in string.gmatch(ARGV[2], '%d+') do
   local mark = mark_of(key)
   if cover_of(mark) then
     tidy(key)
-    local place = place_of(key, call('LLEN', key) - 1, tonumber(id))
+    local place = place_of(key, 0, call('LLEN', key) - 1, tonumber(id))
     if call('LINDEX', key, place) == id then call('LREM', key, 1, id) end
   elseif mark then
     call('LREM', key, 0, id)

@@ -18,7 +18,7 @@ from feeds.database import rows
 from feeds.management.progress import progress
 from feeds.models import Delivery, Kind, Post
 
-from .deliveries import milliseconds, patient, settle
+from .deliveries import POLL, milliseconds, patient, settle
 from .row import Row, compared, p99
 from .stage import Stage
 
@@ -29,7 +29,7 @@ MOST = 200  # followers of an author; few have so many, the mean is a third of i
 SEED = 2016
 RATE, SECONDS = 300, 6  # posts per second, and for how long
 TICK = 0.01  # seconds: what is due then is committed together
-POLL = 0.02  # seconds
+TRIVIAL_POLL = 0.02  # seconds: of the trivial tasks the end is not in a row, but seen
 QUEUE = "fanout"
 TRIVIAL = "celery.accumulate"  # every worker has it; it gives back its arguments, which nobody keeps
 
@@ -126,7 +126,7 @@ def trivial_tasks(count: int) -> float:
             current_app.send_task(TRIVIAL, queue=QUEUE, producer=producer)
     while left := queued():
         patience.check(left)
-        time.sleep(POLL)
+        time.sleep(TRIVIAL_POLL)
     return count / (time.perf_counter() - began)
 
 
