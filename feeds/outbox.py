@@ -50,10 +50,12 @@ WAKE = f"pg_notify('{CHANNEL}', '')"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
 PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
-"""Tasks that nobody waits for: a quarter of the messages in flight, so that they are as full as can be; and behind the
-fan-outs, up to PATIENCE, while more of these wait than a message holds."""
+"""Tasks that nobody waits for: a quarter of the messages in flight, and behind the fan-outs. While one of these is on its way
+their rows collect for LINGER, while more of them wait than a message holds for PATIENCE, so that messages are full."""
 
+LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
+PAUSE = 0.01  # seconds until the relay looks whether what is in flight is done
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
 KEPT = timedelta(days=7)
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
@@ -108,8 +110,9 @@ def asking(event: str, changes: str) -> str:
 # The relay
 
 
-def publish() -> int | None:
-    """Sends the oldest unsent rows of each task, the fan-outs first. How many; None if it held others back.
+def publish() -> tuple[int, float]:
+    """Sends the oldest unsent rows of each task, the fan-outs first. How many; and after so many seconds there may be more
+    to send, whether or not somebody commits a row. (Up to PAUSE it is of no use to look before.)
 
     It clocks itself: a task of which enough messages are on their way waits, and its rows collect meanwhile for a fuller
     message. So an idle service sends each row at once, and a busy one sends many together. A task that can't keep up
@@ -123,7 +126,8 @@ def publish() -> int | None:
             f"""
             WITH tasks AS (
                 SELECT task, most, urgency, {_BUSY} AS busy,
-                    now() - CASE WHEN patient AND {_RUSH} THEN %(patience)s ELSE interval '0' END AS due_until
+                    now() - CASE WHEN NOT patient THEN interval '0' WHEN {_RUSH} THEN %(patience)s
+                        WHEN {_FANNING_OUT} THEN %(linger)s ELSE interval '0' END AS due_until
                 FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[], %(patient)s::boolean[])
                     WITH ORDINALITY t (task, most, in_flight, patient, urgency)),
             due AS (
@@ -134,10 +138,10 @@ def publish() -> int | None:
             sent AS (
                 UPDATE feeds_outbox o SET sent_at = now() FROM due WHERE o.id = due.id
                 RETURNING o.task, o.id, o.attempts, urgency)
-            SELECT task, id, attempts FROM (
-                SELECT * FROM sent
+            SELECT task, id, attempts, busy FROM (
+                SELECT *, false AS busy FROM sent
                 UNION ALL
-                SELECT task, NULL, NULL, urgency FROM tasks WHERE busy AND {_WAITING}) found
+                SELECT task, NULL, NULL, urgency, busy AND {_DUE} FROM tasks WHERE {_WAITING}) found
             ORDER BY urgency, id
             """,
             tasks=BY_URGENCY,
@@ -145,15 +149,20 @@ def publish() -> int | None:
             most=[MOST_ALONE if task in ALONE else MOST for task in BY_URGENCY],
             in_flight=[settings.OUTBOX_IN_FLIGHT // (4 if task in PATIENT else 1) or 1 for task in BY_URGENCY],
             patient=[task in PATIENT for task in BY_URGENCY],
+            linger=LINGER,
             patience=PATIENCE,
             rush=MOST,
         )
-        due = [row for row in found if row[1] is not None]
+        due = [(task, row_id, attempts) for task, row_id, attempts, _ in found if row_id is not None]
         if due:
             # A worker's claim waits for our commit: nothing comes between.
             group(_signature(task, row_ids) for task, row_ids in messages(due)).apply_async()
     metrics.outbox_sent.inc(len(due))
-    return len(due) if due == found else None
+    if any(busy for *_, busy in found):
+        return len(due), PAUSE
+    if len(due) >= MOST_ALONE:  # a task may have had more
+        return len(due), 0
+    return len(due), LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL
 
 
 # Whether as many messages of the task are on their way as may be. Rows that were sent together have one and the same
@@ -168,7 +177,15 @@ _BUSY = """in_flight <= (SELECT count(*) FROM (
     SELECT 1 FROM message WHERE sent_at < 'infinity' LIMIT in_flight) found)"""
 _RUSH = """EXISTS (
     SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now() OFFSET %(rush)s)"""
-_WAITING = exists("SELECT 1 FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now()")
+_FANNING_OUT = exists(
+    """SELECT 1 FROM feeds_outbox
+    WHERE task = 'fan_out_post' AND done_at IS NULL AND sent_at > now() - %(lost_after)s"""
+)
+_DUE = exists("SELECT 1 FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= due_until")
+_WAITING = exists(
+    """SELECT 1 FROM feeds_outbox
+    WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now() AND (busy OR due_at > due_until)"""
+)
 
 
 def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:

@@ -161,9 +161,9 @@ def ids_of(task: str) -> list[int]:
 def test_the_rows_of_one_task_make_one_message(broker):
     for subject in range(3):
         outbox.record("post.published", subject)
-    assert outbox.publish() == 12
+    assert outbox.publish()[0] == 12
     assert sorted(sent(broker)) == sorted((task, ids_of(task)) for task in outbox.TASKS["post.published"])
-    assert outbox.publish() == 0
+    assert outbox.publish()[0] == 0
 
 
 def test_rows_that_wait_or_have_failed_have_a_message_of_their_own(broker):
@@ -180,7 +180,7 @@ def test_a_message_holds_so_many_rows_and_the_next_ones_the_rest(broker, monkeyp
     for subject in range(5):
         outbox.record("favourite.created", subject)
     monkeypatch.setattr(outbox, "PATIENT", ())
-    assert [outbox.publish() for _ in range(4)] == [2, 2, 1, 0]
+    assert [outbox.publish()[0] for _ in range(4)] == [2, 2, 1, 0]
     assert [len(row_ids) for _, row_ids in sent(broker)] == [2, 2, 1]
 
 
@@ -192,32 +192,44 @@ def test_while_enough_messages_are_on_their_way_rows_collect_for_a_fuller_one(br
     Outbox.objects.exclude(task="fan_out_post").update(done_at=timezone.now(), sent_at=timezone.now())
     for subject in (100, 101):
         outbox.record("post.published", subject)
-    assert outbox.publish() is None
-    assert sorted(task for task, _ in sent(broker)) == sorted(outbox.PATIENT)
-    assert outbox.publish() is None
+    assert outbox.publish() == (0, outbox.PAUSE)
     assert sent(broker) == []
     Outbox.objects.filter(pk=fan_outs[0]).update(done_at=timezone.now())
-    assert outbox.publish() == 2
+    assert outbox.publish()[0] == 2
     assert sent(broker) == [("fan_out_post", ids_of("fan_out_post")[-2:])]
+
+
+def test_while_a_fan_out_is_on_its_way_what_nobody_waits_for_collects_for_a_moment(broker):
+    outbox.record("post.published", 1)
+    outbox.publish()
+    sent(broker)
+    outbox.record("post.published", 2)
+    assert outbox.publish() == (1, outbox.LINGER.total_seconds())
+    assert sent(broker) == [("fan_out_post", ids_of("fan_out_post")[1:])]
+    Outbox.objects.filter(sent_at=None).update(due_at=timezone.now() - outbox.LINGER)
+    assert outbox.publish() == (0, outbox.PAUSE)  # one message of theirs is on its way, and now they would go
+    Outbox.objects.exclude(task="fan_out_post").filter(subject_id=1).update(done_at=timezone.now())
+    assert outbox.publish() == (3, conf.OUTBOX_POLL)
+    assert sorted(sent(broker)) == [(task, ids_of(task)[1:]) for task in sorted(outbox.PATIENT)]
 
 
 def test_a_dead_worker_does_not_stop_the_relay(broker):
     outbox.record("favourite.created", 1)
     Outbox.objects.update(sent_at=timezone.now())
     outbox.record("favourite.created", 2)
-    assert outbox.publish() is None
+    assert outbox.publish() == (0, outbox.PAUSE)
     Outbox.objects.filter(subject_id=1).update(sent_at=timezone.now() - outbox.LOST_AFTER)
-    assert outbox.publish() == 1
+    assert outbox.publish()[0] == 1
 
 
 def test_while_more_fan_outs_wait_than_a_message_holds_the_others_wait_but_not_for_ever(broker, monkeypatch):
     monkeypatch.setattr(outbox, "MOST", 2)
     for subject in range(3):
         outbox.record("post.published", subject)
-    assert outbox.publish() == 2
+    assert outbox.publish()[0] == 2
     assert {task for task, _ in sent(broker)} == {"fan_out_post"}
     Outbox.objects.filter(sent_at=None, task="refresh_cache").update(due_at=timezone.now() - outbox.PATIENCE)
     for subject in (3, 4):
         outbox.record("post.published", subject)
-    assert outbox.publish() == 4
+    assert outbox.publish()[0] == 4
     assert {task for task, _ in sent(broker)} == {"fan_out_post", "refresh_cache"}

@@ -11,12 +11,10 @@ from typing import Any
 from celery import current_app
 from django.core.management.base import CommandError
 from django.db import transaction
-from django.utils import timezone
 
 from feeds import fanout, outbox
-from feeds.database import rows
+from feeds.database import prepared, rows
 from feeds.management.progress import progress
-from feeds.models import Delivery, Kind, Post
 
 from .deliveries import POLL, milliseconds, patient, settle
 from .row import Row, compared, p99
@@ -54,8 +52,7 @@ def latency(stage: Stage) -> Iterator[Row]:
     turns, published = cycle(authors), list[int]()
     began = time.monotonic()
     while (now := time.monotonic() - began) < SECONDS:
-        due = int(now * RATE) - len(published)
-        with transaction.atomic():
+        if due := int(now * RATE) - len(published):
             published += record(list(islice(turns, due)))
         time.sleep(max(0, TICK - (time.monotonic() - began - now)))
     wait(published, authors)
@@ -90,17 +87,21 @@ def posts(authors: dict[int, int], count: int) -> float:
 
 
 def record(author_ids: list[int]) -> list[int]:
-    """What actions.publish_post writes for a public text without names, for many posts at once. Their ids."""
-    found = rows("SELECT feeds_post_id(clock_timestamp()) FROM generate_series(1, %(n)s)", n=len(author_ids))
-    ids, now = [post_id for (post_id,) in found], timezone.now()
-    Post.objects.bulk_create(
-        Post(pk=post_id, author_id=author_id, text="a small post", created_at=now)
-        for post_id, author_id in zip(ids, author_ids, strict=True)
+    """What actions.publish_post writes for a public text without names, for many posts by one statement. Their ids."""
+    found = prepared(
+        f"""
+        WITH post AS (
+            INSERT INTO feeds_post (id, author_id, text, created_at, spoiler_text, sensitive, visibility, home_mode)
+            SELECT feeds_post_id(clock_timestamp()), author_id, 'a small post', now(), '', false, 'public', 'push'
+            FROM unnest(%(author_ids)s::bigint[]) WITH ORDINALITY author (author_id, turn) ORDER BY turn
+            RETURNING id),
+        delivery AS (INSERT INTO feeds_delivery (post_id, kind, state) SELECT id, 'push', 'queued' FROM post),
+        asked AS ({outbox.asking("post.published", "(SELECT id, NULL::bigint FROM post) change (subject_id, object_id)")})
+        SELECT id, {outbox.WAKE} FROM post ORDER BY id
+        """,
+        author_ids=author_ids,
     )
-    Delivery.objects.bulk_create(Delivery(post_id=post_id, kind=Kind.PUSH) for post_id in ids)
-    for post_id in ids:
-        outbox.record("post.published", post_id)
-    return ids
+    return [post_id for post_id, _ in found]
 
 
 def wait(post_ids: list[int], authors: dict[int, int]) -> None:

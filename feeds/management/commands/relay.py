@@ -17,7 +17,6 @@ from feeds.models import Heartbeat
 
 HEARTBEAT_EVERY = 5  # seconds
 BACK_OFF_MOST = 5  # seconds between tries while a store or the broker is away
-PAUSE = 0.01  # seconds until it looks whether what is in flight is done; new rows don't wake it, they wait for the same
 
 log = logging.getLogger("feeds.relay")
 
@@ -52,11 +51,11 @@ class Command(BaseCommand):
             if time.monotonic() > seen + HEARTBEAT_EVERY:
                 Heartbeat.objects.record("relay")
                 seen = time.monotonic()
-            sent = outbox.publish()
-            if sent is None:
-                time.sleep(PAUSE)
-            elif sent < outbox.MOST_ALONE:  # no task can have more to send
-                outbox.wait(settings.OUTBOX_POLL)
+            _, pause = outbox.publish()
+            if pause > outbox.PAUSE:
+                outbox.wait(min(pause, settings.OUTBOX_POLL))
+            else:  # new rows don't wake it: they wait for the same
+                time.sleep(pause)
 
     def stop(self, *_: Any) -> None:
         self.stopping = True
