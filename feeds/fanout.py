@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 
 from . import timelines
-from .database import STORE_ERRORS, changed, exists, is_away, likely, rows
+from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows
 from .entities import iso
 from .models import Delivery, Kind, Outbox, Post, PostMode
 
@@ -128,7 +128,7 @@ def plan_small(post_ids: Iterable[int]) -> dict[int, Claim | None]:
     each row looked up by its id: else PostgreSQL, of tables that grew since it counted them, may walk through all of one.
     """
     everybody = _RANGE.format(author="wanted.author_id", lo=0, hi="%(everybody)s", skip=0)
-    found = rows(
+    found = prepared(
         f"""
         WITH wanted AS MATERIALIZED (
             SELECT d.id, p.id AS post_id, p.author_id, p.visibility = 'direct' AS direct,
@@ -242,7 +242,7 @@ def _calls(ranges: dict[Claim, Range]) -> Iterator[list[tuple[Claim, str]]]:
 
 
 def _claim(post_id: int, kind: str, batch_no: int) -> Claim | None:
-    found = rows(
+    found = prepared(
         """
         UPDATE feeds_batch b SET lease_no = lease_no + 1, attempts = attempts + 1,
             lease_until = now() + %(lease)s * interval '1 second', claimed_at = coalesce(claimed_at, now())
@@ -314,7 +314,7 @@ def _read_range(claim: Claim) -> Range:
 
 def _read_ranges(claims: list[Claim]) -> dict[Claim, Range]:
     """The followers in each range with a follow id up to the cut, those to be served packed."""
-    found = rows(
+    found = prepared(
         f"""
         SELECT c.place, (SELECT deleted_at IS NULL AND home_mode = 'push' FROM feeds_post WHERE id = c.post_id),
             f.found, f.shown, f.readers
@@ -366,7 +366,7 @@ def _close_all(counts: dict[Claim, Counts], *, of_the_dead: bool = False) -> set
     Those not closed have lost their lease to another run, or their post was deleted or cancelled meanwhile.
     """
     closed = set(
-        rows(
+        prepared(
             f"""
             UPDATE feeds_batch b SET state = 'done', lease_until = NULL, closed_at = now(), error = NULL,
                 delivered = w.delivered, skipped_inactive = w.skipped_inactive,
@@ -423,7 +423,7 @@ def finish_all(post_ids: list[int], kind: str, closed_by: str) -> int:
 
     Must come after the commit of the last batch's closing: of two last batches the later one then sees both.
     """
-    return changed(
+    closed = prepared(
         f"""
         UPDATE feeds_delivery d SET state = 'closed', closed_by = coalesce(closed_by, %(closed_by)s),
             finished_at = coalesce(finished_at, now()), delivered = s.delivered,
@@ -435,11 +435,13 @@ def finish_all(post_ids: list[int], kind: str, closed_by: str) -> int:
               FROM feeds_batch WHERE post_id = ANY(%(posts)s::bigint[]) AND kind = %(kind)s AND state <> 'open'
               GROUP BY post_id) s
         WHERE d.post_id = s.post_id AND d.kind = %(kind)s AND {likely("d.state = 'pushing'")} AND s.closed = d.batches
+        RETURNING d.id
         """,
         posts=post_ids,
         kind=kind,
         closed_by=closed_by,
     )
+    return len(closed)
 
 
 # What a fault left open: the reconciler's part

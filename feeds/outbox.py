@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from celery import chain, group, signature
+from celery import chain, current_app, signature
 from celery.canvas import Signature
 from django.conf import settings
 from django.db import connection, transaction
 
 from . import metrics
-from .database import STORE_ERRORS, changed, exists, is_away, likely, rows
+from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows
 
 TASKS = {
     "post.published": ("fan_out_post", "send_notifications", "update_search_index", "refresh_cache"),  # reblogs, too
@@ -122,26 +122,29 @@ def publish() -> tuple[int, float]:
     A crash between sending and committing sends them twice, which `claimed` makes harmless.
     """
     with transaction.atomic():
-        found = rows(
+        found = prepared(
             f"""
-            WITH tasks AS (
-                SELECT task, most, urgency, {_BUSY} AS busy,
-                    now() - CASE WHEN NOT patient THEN interval '0' WHEN {_RUSH} THEN %(patience)s
-                        WHEN {_FANNING_OUT} THEN %(linger)s ELSE interval '0' END AS due_until
+            WITH waiting AS MATERIALIZED (
+                SELECT *, (SELECT due_at FROM feeds_outbox WHERE task = t.task AND sent_at IS NULL
+                    ORDER BY due_at LIMIT 1) AS oldest
                 FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[], %(patient)s::boolean[])
                     WITH ORDINALITY t (task, most, in_flight, patient, urgency)),
+            tasks AS MATERIALIZED (
+                SELECT *, {_BUSY} AS busy, oldest <= now() - CASE WHEN NOT patient THEN interval '0'
+                    WHEN {_RUSH} THEN %(patience)s WHEN {_FANNING_OUT} THEN %(linger)s ELSE interval '0' END AS ready
+                FROM waiting t WHERE oldest <= now()),
             due AS (
                 SELECT o.id, urgency FROM tasks CROSS JOIN LATERAL (
-                    SELECT id FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= due_until
+                    SELECT id FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now()
                     ORDER BY due_at LIMIT most FOR UPDATE SKIP LOCKED) o
-                WHERE NOT busy),
+                WHERE ready AND NOT busy),
             sent AS (
                 UPDATE feeds_outbox o SET sent_at = now() FROM due WHERE o.id = due.id
                 RETURNING o.task, o.id, o.attempts, urgency)
-            SELECT task, id, attempts, busy FROM (
-                SELECT *, false AS busy FROM sent
+            SELECT task, id, attempts, full_up FROM (
+                SELECT *, false AS full_up FROM sent
                 UNION ALL
-                SELECT task, NULL, NULL, urgency, busy AND {_DUE} FROM tasks WHERE {_WAITING}) found
+                SELECT task, NULL, NULL, urgency, ready FROM tasks WHERE busy OR NOT ready) found
             ORDER BY urgency, id
             """,
             tasks=BY_URGENCY,
@@ -156,9 +159,11 @@ def publish() -> tuple[int, float]:
         due = [(task, row_id, attempts) for task, row_id, attempts, _ in found if row_id is not None]
         if due:
             # A worker's claim waits for our commit: nothing comes between.
-            group(_signature(task, row_ids) for task, row_ids in messages(due)).apply_async()
+            with current_app.producer_or_acquire() as producer:
+                for task, row_ids in messages(due):
+                    _signature(task, row_ids).apply_async(producer=producer)
     metrics.outbox_sent.inc(len(due))
-    if any(busy for *_, busy in found):
+    if any(full_up for *_, full_up in found):
         return len(due), PAUSE
     if len(due) >= MOST_ALONE:  # a task may have had more
         return len(due), 0
@@ -181,11 +186,6 @@ _FANNING_OUT = exists(
     """SELECT 1 FROM feeds_outbox
     WHERE task = 'fan_out_post' AND done_at IS NULL AND sent_at > now() - %(lost_after)s"""
 )
-_DUE = exists("SELECT 1 FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= due_until")
-_WAITING = exists(
-    """SELECT 1 FROM feeds_outbox
-    WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now() AND (busy OR due_at > due_until)"""
-)
 
 
 def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:
@@ -204,17 +204,19 @@ def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:
 
 
 def _signature(task: str, row_ids: list[int]) -> Signature:
-    first = signature(task, (row_ids,))
-    return chain(first, signature(CHAINED[task])) if task in CHAINED else first
+    """Of tasks that this process knows by name only: else each would have it subscribe to a result."""
+    first = signature(task, (row_ids,), ignore_result=True)
+    return chain(first, signature(CHAINED[task], ignore_result=True)) if task in CHAINED else first
 
 
 def listen() -> None:
     """From now on `wait` returns as soon as somebody commits a row.
 
-    The relay's own commits need not wait for the disk: a row whose sending was forgotten is sent again.
+    The relay's own commits need not wait for the disk: a row whose sending was forgotten is sent again. And it is for good
+    that it plans its statement, maybe of an empty table.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit = off")
+        cursor.execute("SET synchronous_commit = off; SET enable_seqscan = off")
         cursor.execute(f"LISTEN {CHANNEL}")
 
 
@@ -235,7 +237,7 @@ def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
     An exception gives them back: at once where a store failed, else later and with an attempt burned. Of several nobody
     knows which one was to blame: they are due at once, each alone.
     """
-    found = rows(
+    found = prepared(
         f"""
         UPDATE feeds_outbox SET lease_no = lease_no + 1, attempts = attempts + 1,
             lease_until = now() + %(lease)s * interval '1 second'
@@ -261,10 +263,10 @@ def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
         raise
     else:
         if work:
-            changed(
+            prepared(
                 f"""
                 UPDATE feeds_outbox o SET done_at = now(), lease_until = NULL, error = NULL
-                FROM {_OURS} WHERE {_IS_OURS}
+                FROM {_OURS} WHERE {_IS_OURS} RETURNING 1
                 """,
                 **_tokens(work),
             )

@@ -18,17 +18,19 @@ app.autodiscover_tasks(["feeds"])
 
 
 @worker_process_init.connect
-def relax_commits(**_: object) -> None:
-    """A worker's ledger writes need not wait for the disk: a lost one is done again, and doing it again is harmless.
+def set_up_connections(**_: object) -> None:
+    """A worker's ledger writes need not wait for the disk: a lost one is done again, and doing it again is harmless. What
+    the web process commits, it waits for.
 
-    Only in workers. What the web process and the relay commit, they wait for.
+    And a worker looks up rows by their ids. Its statements are planned once, maybe while a table is empty, when PostgreSQL
+    would settle for reading all of it.
     """
 
-    def relax(connection: object, **_: object) -> None:
+    def set_up(connection: object, **_: object) -> None:
         with connection.cursor() as cursor:  # type: ignore[attr-defined]  # Django types the sender, not this
-            cursor.execute("SET synchronous_commit = off")
+            cursor.execute("SET synchronous_commit = off; SET enable_seqscan = off")
 
-    connection_created.connect(relax, weak=False)
+    connection_created.connect(set_up, weak=False)
 
 
 @task_prerun.connect
