@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import chain, current_app, signature
 from celery.canvas import Signature
@@ -45,7 +45,7 @@ ALONE = ("retract_post", "sync_pair", "rebuild_timeline", "delete_account")
 """Tasks whose rows each take a message of their own: they wait, or work for long, and none shall hold up another."""
 
 BY_URGENCY = ["fan_out_post", *sorted({task for tasks in TASKS.values() for task in tasks} - {"fan_out_post"})]
-CHANNEL = "outbox"
+CHANNEL, DONE = "outbox", "outbox_done"  # what the relay listens to: rows were recorded; a message is done
 WAKE = f"pg_notify('{CHANNEL}', '')"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
@@ -55,7 +55,7 @@ their rows collect for LINGER, while more of them wait than a message holds for 
 
 LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
-PAUSE = 0.01  # seconds until the relay looks whether what is in flight is done
+PAUSE = 0.1  # seconds until the relay looks again whether what is in flight is done: it is told so sooner
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
 KEPT = timedelta(days=7)
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
@@ -110,9 +110,16 @@ def asking(event: str, changes: str) -> str:
 # The relay
 
 
-def publish() -> tuple[int, float]:
-    """Sends the oldest unsent rows of each task, the fan-outs first. How many; and after so many seconds there may be more
-    to send, whether or not somebody commits a row. (Up to PAUSE it is of no use to look before.)
+class Sent(NamedTuple):
+    """How many rows, and what to `wait` for then: so many seconds, or news on one of the channels."""
+
+    rows: int
+    pause: float
+    wake: tuple[str, ...] = (CHANNEL,)
+
+
+def publish() -> Sent:
+    """Sends the oldest unsent rows of each task, the fan-outs first.
 
     It clocks itself: a task of which enough messages are on their way waits, and its rows collect meanwhile for a fuller
     message. So an idle service sends each row at once, and a busy one sends many together. A task that can't keep up
@@ -163,11 +170,14 @@ def publish() -> tuple[int, float]:
                 for task, row_ids in messages(due):
                     _signature(task, row_ids).apply_async(producer=producer)
     metrics.outbox_sent.inc(len(due))
-    if any(full_up for *_, full_up in found):
-        return len(due), PAUSE
+    full_up = {task for task, *_, full_up in found if full_up}
+    if "fan_out_post" in full_up:  # new rows, at that rate, are no reason to look
+        return Sent(len(due), PAUSE, (DONE,))
+    if full_up:
+        return Sent(len(due), PAUSE, (DONE, CHANNEL))
     if len(due) >= MOST_ALONE:  # a task may have had more
-        return len(due), 0
-    return len(due), LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL
+        return Sent(len(due), 0)
+    return Sent(len(due), LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL)
 
 
 # Whether as many messages of the task are on their way as may be. Rows that were sent together have one and the same
@@ -210,21 +220,22 @@ def _signature(task: str, row_ids: list[int]) -> Signature:
 
 
 def listen() -> None:
-    """From now on `wait` returns as soon as somebody commits a row.
+    """From now on `wait` returns as soon as somebody commits a row, or is done with a message.
 
     The relay's own commits need not wait for the disk: a row whose sending was forgotten is sent again. And it is for good
     that it plans its statement, maybe of an empty table.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off; SET enable_seqscan = off")
-        cursor.execute(f"LISTEN {CHANNEL}")
+        cursor.execute(f"LISTEN {CHANNEL}; LISTEN {DONE}")
 
 
-def wait(seconds: float) -> None:
-    """Until a row was committed since the last call, but `seconds` at most."""
+def wait(sent: Sent) -> None:
+    """Until there may be something to send: what came since the last call counts, too."""
     connection.ensure_connection()
-    for _ in connection.connection.notifies(timeout=seconds, stop_after=1):
-        pass
+    for notice in connection.connection.notifies(timeout=sent.pause):
+        if notice.channel in sent.wake:
+            break
 
 
 # A task's rows
@@ -265,8 +276,10 @@ def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
         if work:
             prepared(
                 f"""
-                UPDATE feeds_outbox o SET done_at = now(), lease_until = NULL, error = NULL
-                FROM {_OURS} WHERE {_IS_OURS} RETURNING 1
+                WITH done AS (
+                    UPDATE feeds_outbox o SET done_at = now(), lease_until = NULL, error = NULL
+                    FROM {_OURS} WHERE {_IS_OURS})
+                SELECT pg_notify('{DONE}', '')
                 """,
                 **_tokens(work),
             )

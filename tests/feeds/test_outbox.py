@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import redis
 from django.conf import settings as conf
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from feeds import outbox
@@ -192,7 +193,7 @@ def test_while_enough_messages_are_on_their_way_rows_collect_for_a_fuller_one(br
     Outbox.objects.exclude(task="fan_out_post").update(done_at=timezone.now(), sent_at=timezone.now())
     for subject in (100, 101):
         outbox.record("post.published", subject)
-    assert outbox.publish() == (0, outbox.PAUSE)
+    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE,))
     assert sent(broker) == []
     Outbox.objects.filter(pk=fan_outs[0]).update(done_at=timezone.now())
     assert outbox.publish()[0] == 2
@@ -204,20 +205,38 @@ def test_while_a_fan_out_is_on_its_way_what_nobody_waits_for_collects_for_a_mome
     outbox.publish()
     sent(broker)
     outbox.record("post.published", 2)
-    assert outbox.publish() == (1, outbox.LINGER.total_seconds())
+    assert outbox.publish() == (1, outbox.LINGER.total_seconds(), (outbox.CHANNEL,))
     assert sent(broker) == [("fan_out_post", ids_of("fan_out_post")[1:])]
     Outbox.objects.filter(sent_at=None).update(due_at=timezone.now() - outbox.LINGER)
-    assert outbox.publish() == (0, outbox.PAUSE)  # one message of theirs is on its way, and now they would go
+    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE, outbox.CHANNEL))  # one message of theirs is on its way
     Outbox.objects.exclude(task="fan_out_post").filter(subject_id=1).update(done_at=timezone.now())
-    assert outbox.publish() == (3, conf.OUTBOX_POLL)
+    assert outbox.publish() == (3, conf.OUTBOX_POLL, (outbox.CHANNEL,))
     assert sorted(sent(broker)) == [(task, ids_of(task)[1:]) for task in sorted(outbox.PATIENT)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_relay_is_woken_by_what_it_waits_for_and_by_nothing_else():
+    outbox.listen()
+    began = time.monotonic()
+    outbox.record("favourite.created", 1)
+    outbox.wait(outbox.Sent(0, 10, (outbox.CHANNEL,)))
+    with outbox.claimed(ids_of("send_notifications")):
+        pass
+    outbox.record("favourite.created", 2)
+    outbox.wait(outbox.Sent(0, 10, (outbox.DONE,)))
+    assert time.monotonic() - began < 5
+    began = time.monotonic()
+    outbox.record("favourite.created", 3)
+    outbox.wait(outbox.Sent(0, 0.3, (outbox.DONE,)))
+    assert time.monotonic() - began >= 0.3
+    connection.close()  # which listens
 
 
 def test_a_dead_worker_does_not_stop_the_relay(broker):
     outbox.record("favourite.created", 1)
     Outbox.objects.update(sent_at=timezone.now())
     outbox.record("favourite.created", 2)
-    assert outbox.publish() == (0, outbox.PAUSE)
+    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE, outbox.CHANNEL))
     Outbox.objects.filter(subject_id=1).update(sent_at=timezone.now() - outbox.LOST_AFTER)
     assert outbox.publish()[0] == 1
 

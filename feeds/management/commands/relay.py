@@ -7,7 +7,6 @@ import signal
 import time
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, connection
 from kombu.exceptions import OperationalError as BrokerError
@@ -51,11 +50,7 @@ class Command(BaseCommand):
             if time.monotonic() > seen + HEARTBEAT_EVERY:
                 Heartbeat.objects.record("relay")
                 seen = time.monotonic()
-            _, pause = outbox.publish()
-            if pause > outbox.PAUSE:
-                outbox.wait(min(pause, settings.OUTBOX_POLL))
-            else:  # new rows don't wake it: they wait for the same
-                time.sleep(pause)
+            outbox.wait(outbox.publish())
 
     def stop(self, *_: Any) -> None:
         self.stopping = True
