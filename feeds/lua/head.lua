@@ -93,7 +93,8 @@ end
 
 -- In a tidy built timeline of `count` ids: the index, from 0, of the first one that is `bound` or less.
 local function place_of(key, count, bound)
-  local from, to = 0, count
+  if number(call('LINDEX', key, 0)) <= bound then return 0 end -- mostly the newest are asked for
+  local from, to = 1, count
   while from < to do
     local middle = math.floor((from + to) / 2)
     if number(call('LINDEX', key, middle)) > bound then from = middle + 1 else to = middle end
