@@ -18,7 +18,7 @@ from followers.models import Account
 from . import metrics, timelines
 from .database import exists, prepared
 from .entities import JOIN, REF, Ref, ref
-from .models import HIDDEN, ID_END, VISIBLE
+from .models import HIDDEN, ID_END, VISIBLE_JOINED
 from .posts import Cursor, Page
 from .timelines import Stored
 
@@ -80,7 +80,7 @@ ON_EXCLUSIVE_LIST = exists(
 )
 _CANDIDATE = f"""
     p.home_mode <> 'none' AND {FOLLOWED}
-    AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
+    AND {VISIBLE_JOINED.format(post="p", author="a")} AND NOT {HIDDEN.format(post="p")}
     AND {REPLY_SHOWN} AND {REBLOG_SHOWN} AND NOT {ON_EXCLUSIVE_LIST}"""
 
 _STATEMENT = f"""

@@ -78,6 +78,9 @@ def _of_original(rule: str) -> str:
 VISIBLE = likely(f"{_MAY_SEE} AND ({{post}}.reblog_of_id IS NULL OR {_of_original(_MAY_SEE)})")
 """The post lives, and the viewer may see it by any door. A block, either way, takes that away; a mute does not."""
 
+VISIBLE_JOINED = VISIBLE.replace(_ACTIVE, "{author}.is_active")
+"""The same, where the author's row is joined, as {author}: it need not be found once more."""
+
 HIDDEN = likely(f"{_RATHER_NOT} OR {_of_original(_RATHER_NOT)}")
 """The viewer muted the author, or the post mentions somebody with whom there is a block: it is on no timeline of theirs."""
 

@@ -1,8 +1,11 @@
-"""The connection to the Redis that holds home timelines. Only timelines.py (and streaming.py) use it."""
+"""The connections to the Redis that holds home timelines. Only timelines.py (and streaming.py) use it."""
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -19,3 +22,18 @@ def client() -> redis.Redis:
         socket_keepalive=True,
         health_check_interval=30,
     )
+
+
+_local = threading.local()
+
+
+def own() -> Any:
+    """A connection that is this thread's alone: to borrow one for each call takes longer than the call.
+
+    It connects when it is used, and again after an error. A process that was forked makes others than its parent's.
+    """
+    connection = getattr(_local, "connection", None)
+    if connection is None or connection.pid != os.getpid():
+        pool = client().connection_pool
+        connection = _local.connection = pool.connection_class(**pool.connection_kwargs)
+    return connection

@@ -20,7 +20,7 @@ import redis
 from django.conf import settings
 
 from .models import ID_END
-from .redis_client import client
+from .redis_client import client, own
 
 PREFIX = "home:"
 SWEPT = "swept"  # the key of the reign under which no timeline of an earlier one is left
@@ -170,10 +170,16 @@ def ping() -> bool:
 def _call(script: str, keys: str | list[str], *args: Any) -> Any:
     keys = [keys] if isinstance(keys, str) else keys
     known = _script(script, settings.TIMELINE_LIMIT, settings.TIDY_EVERY)
-    try:  # at once: redis-py's own way to it takes as long as Redis does
-        return client().execute_command("EVALSHA", known.sha, len(keys), *keys, *args)
-    except redis.exceptions.NoScriptError:
+    connection = own()
+    try:
+        connection.send_command("EVALSHA", known.sha, len(keys), *keys, *args)
+        return connection.read_response()
+    except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError):
+        # redis-py's own way: it tries again, and takes twice as long
         return known(keys=keys, args=args, client=client())
+    except BaseException:
+        connection.disconnect()  # the next call must not read an answer to this one
+        raise
 
 
 @cache

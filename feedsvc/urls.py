@@ -1,10 +1,12 @@
 """Every URL of the service: the API's, and the admin's unless ADMIN is off."""
 
 from django.conf import settings
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 
-urlpatterns: list[URLPattern | URLResolver] = [path("", include("feeds.api.urls"))]
+from feeds.api import urls as api
+
+urlpatterns: list[URLPattern | URLResolver] = [*api.urlpatterns]
 if settings.ADMIN:
     from feeds.admin import site
 

@@ -6,7 +6,6 @@ A reblog is marked by marking its original.
 from __future__ import annotations
 
 from django.http import HttpResponse
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from feeds import actions, posts
@@ -20,7 +19,7 @@ from .statuses import answer
 class Favourite(APIView):
     scopes = {"POST": "write:favourites"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         post = _original(request, post_id)
         actions.favourite(account=request.user, post=post)
         return answer(request, post)
@@ -29,7 +28,7 @@ class Favourite(APIView):
 class Unfavourite(APIView):
     scopes = {"POST": "write:favourites"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         post = _original(request, post_id)
         actions.unfavourite(account=request.user, post=post)
         return answer(request, post)
@@ -38,7 +37,7 @@ class Unfavourite(APIView):
 class Bookmark(APIView):
     scopes = {"POST": "write:bookmarks"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         post = _original(request, post_id)
         actions.bookmark(account=request.user, post=post)
         return answer(request, post)
@@ -47,7 +46,7 @@ class Bookmark(APIView):
 class Unbookmark(APIView):
     scopes = {"POST": "write:bookmarks"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         post = _original(request, post_id)
         actions.unbookmark(account=request.user, post=post)
         return answer(request, post)
@@ -56,7 +55,7 @@ class Unbookmark(APIView):
 class Pin(APIView):
     scopes = {"POST": "write:accounts"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         post = posts.get_visible(request.user, post_id)
         actions.pin(author=request.user, post=post)
         return answer(request, post)
@@ -65,7 +64,7 @@ class Pin(APIView):
 class Unpin(APIView):
     scopes = {"POST": "write:accounts"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         post = posts.get_visible(request.user, post_id)
         actions.unpin(author=request.user, post=post)
         return answer(request, post)
@@ -76,7 +75,7 @@ class Reblog(APIView):
 
     scopes = {"POST": "write:statuses"}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         wishes, original = forms.checked(forms.ReblogForm, request), _original(request, post_id)
         return answer(request, actions.reblog(author=request.user, original=original, **wishes))
 
@@ -87,7 +86,7 @@ class Unreblog(APIView):
     scopes = {"POST": "write:statuses"}
     rates = {"POST": throttling.DELETES}
 
-    def post(self, request: AccountRequest, post_id: int) -> Response:
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         original = _original(request, post_id)
         actions.unreblog(author=request.user, original=original)
         return answer(request, original)

@@ -21,7 +21,7 @@ OFFSET_MOST = 1 << 31  # nothing has so many results
 def cursor(request: Request, *, limit: int = 20, cap: int = 40) -> Cursor:
     """A limit above the cap is the cap. What is left blank counts as not given."""
     query = request.query_params
-    bounds = {name: number(name, query[name]) for name in BOUNDS if query.get(name)}
+    bounds = {name: number(name, query[name]) for name in BOUNDS if query.get(name)} if query else {}
     return Cursor(limit=count(request, limit=limit, cap=cap), **bounds)
 
 
@@ -31,7 +31,9 @@ def row_cursor(request: Request, *, limit: int = 20, cap: int = 40) -> graph.Cur
 
 
 def count(request: Request, *, limit: int, cap: int) -> int:
-    asked = request.query_params.get("limit") or str(limit)
+    asked = request.query_params.get("limit")
+    if not asked:
+        return limit
     if not re.fullmatch("0*[1-9][0-9]*", asked):
         raise ParseError("limit must be a whole number, at least 1")
     return min(int(asked), cap) if len(asked) < 20 else cap
@@ -54,7 +56,7 @@ def response(request: Request, items: list[Any], *, next_max_id: int | None, pre
 def links(request: Request, next_max_id: int | None, prev_min_id: int | None) -> dict[str, str]:
     """The header: this request's URL with other bounds; its other parameters stay. Next first: some look no further."""
     kept = [(name, values) for name, values in request.query_params.lists() if name not in BOUNDS]
-    url = f"{settings.BASE_URL}{request.path}?{urlencode([*kept, ('', '')], doseq=True).removesuffix('=')}"
+    url = f"{settings.BASE_URL}{request.path}?{urlencode(kept, doseq=True) + '&' if kept else ''}"
     bounds = (("max_id", next_max_id, "next"), ("min_id", prev_min_id, "prev"))
     found = [f'<{url}{bound}={value}>; rel="{rel}"' for bound, value, rel in bounds if value is not None]
     return {"Link": ", ".join(found)} if found else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -22,7 +23,7 @@ class Statuses(APIView):
         ids = [pagination.number("id", text) for text in forms.several(request, "id")]
         return Response([serializers.status(entity, request.user) for entity in posts.several(request.user, ids)])
 
-    def post(self, request: AccountRequest) -> Response:
+    def post(self, request: AccountRequest) -> HttpResponse:
         fields = forms.checked(forms.StatusForm, request)
         replied_to = fields.pop("in_reply_to_id")
         post = actions.publish_post(
@@ -39,10 +40,10 @@ class Show(APIView):
     anonymous = ("GET",)
     rates = {"DELETE": throttling.DELETES}
 
-    def get(self, request: AnyRequest, post_id: int) -> Response:
+    def get(self, request: AnyRequest, post_id: int) -> HttpResponse:
         return answer(request, posts.get_visible(request.user, post_id))
 
-    def put(self, request: AccountRequest, post_id: int) -> Response:
+    def put(self, request: AccountRequest, post_id: int) -> HttpResponse:
         words = forms.checked(forms.EditForm, request)
         return answer(request, actions.edit_post(author=request.user, post_id=post_id, **words))
 
@@ -134,7 +135,6 @@ class CancelDelivery(APIView):
         return Response(serializers.delivery(fanout.report(post_id)))
 
 
-def answer(request: AnyRequest | AccountRequest, post: Post) -> Response:
+def answer(request: AnyRequest | AccountRequest, post: Post) -> HttpResponse:
     """The post as it is now."""
-    entity = post.entity or entities.post(post, request.user)
-    return Response(serializers.status(entity, request.user))
+    return serializers.status_alone(request, post.entity or entities.post(post, request.user))

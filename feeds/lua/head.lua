@@ -62,6 +62,8 @@ end
 
 -- The index, from `from`, of the first id that is `bound` or less, in a built timeline whose ids descend from there to `to`.
 local function place_of(key, from, to, bound)
+  if number(call('LINDEX', key, from)) <= bound then return from end -- mostly the newest are asked for
+  from = from + 1
   while from < to do
     local middle = math.floor((from + to) / 2)
     if number(call('LINDEX', key, middle)) > bound then from = middle + 1 else to = middle end

@@ -4,16 +4,17 @@
 -- Ids at or below the coverage are never returned; an entry beyond the limit, not trimmed yet, counts as trimmed.
 
 local key, below, above, count = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if not cover_of(mark_of(key)) then return false end
 tidy(key)
-local cover = cover_of(mark_of(key)) -- tidying may have trimmed
+local cover = cover_of(mark_of(key)) -- after tidying, which may have trimmed
+if not cover then return false end
 local length = call('LLEN', key) - 1
 if length > limit then
   length = limit
   cover = call('LINDEX', key, limit)
 end
 local first = place_of(key, 0, length, below - 32)
-local last = place_of(key, 0, length, math.max(above, tonumber(cover)))
+local last = length -- all that is stored is above the coverage
+if above > tonumber(cover) then last = place_of(key, 0, length, above) end
 local ids = {}
 if ARGV[4] == 'newest' then
   last = math.min(last, first + count)

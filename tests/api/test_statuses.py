@@ -119,6 +119,16 @@ def test_a_body_that_is_no_object_is_refused(api: Any, body: str) -> None:
     assert nothing_was_written()
 
 
+def test_what_one_post_says_is_not_in_the_next(api: Any) -> None:
+    caller = api(AccountFactory())
+    whole = {"status": "one", "spoiler_text": "careful", "language": "de", "visibility": "private"}
+    assert caller.post("/api/v1/statuses", whole).status_code == 200
+    assert caller.post("/api/v1/statuses", {"status": "", "language": "much too long"}).status_code == 422
+    found = caller.post("/api/v1/statuses", {"status": "two"}).json()
+    said = {name: found[name] for name in ("spoiler_text", "sensitive", "language", "visibility")}
+    assert said == {"spoiler_text": "", "sensitive": False, "language": None, "visibility": "public"}
+
+
 def test_500_characters_are_a_post(api: Any) -> None:
     assert api(AccountFactory()).post("/api/v1/statuses", {"status": "🙂" * 500}).status_code == 200
 

@@ -165,6 +165,19 @@ def test_a_deleted_post_is_gone_from_the_page_at_once_and_from_redis_at_the_end(
     assert timelines.ids(reader.pk).ids == [stays.pk]
 
 
+def test_what_a_deleted_account_wrote_is_gone_at_once_also_as_a_reblog(drain):
+    author, [reader] = star(1)
+    other, post = PostFactory(author=author), PostFactory()
+    actions.reblog(author=author, original=post)
+    drain()
+    assert len(ids(reader)) == 2
+    actions.delete_account(account=post.author)
+    assert ids(reader) == [other.pk]
+    actions.delete_account(account=author)
+    assert ids(reader) == []
+    assert len(timelines.ids(reader.pk).ids) == 2
+
+
 def test_pages_are_refilled_where_posts_may_not_be_shown(drain):  # 26
     author, [reader] = star(1)
     posts = [PostFactory(author=author).pk for _ in range(9)]

@@ -69,7 +69,7 @@ def test_no_page_reads_a_whole_table(many):
 
 
 def remember(asked, execute, statement, values, many, context):
-    asked.append((statement, values, isinstance(context["cursor"].cursor, database._Preparing)))
+    asked.append((statement, values, isinstance(context["cursor"].cursor, database._Prepared)))
     return execute(statement, values, many, context)
 
 
@@ -82,7 +82,8 @@ def plan(statement, values, is_prepared):
             statement, values = f"EXECUTE asked ({', '.join(['%s'] * len(names))})", [values[name] for name in names]
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", values)
         [(found,)] = cursor.fetchall()
-        cursor.execute("DEALLOCATE ALL")
+        if is_prepared:
+            cursor.execute("DEALLOCATE asked")
     return found[0]["Plan"]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.test import override_settings
 
 from feeds import timelines
 from feeds.models import ID_END
-from feeds.redis_client import client
+from feeds.redis_client import client, own
 
 READER = 7
 IDS = [(1_795_000_000_000 << 16) + n * 32 for n in range(20)]
@@ -198,3 +201,34 @@ def test_a_server_that_knows_no_script_is_given_it():
     client().script_flush()
     push(IDS[0])
     assert page() == timelines.Stored(0, [IDS[0]])
+
+
+def test_a_call_works_though_the_server_has_closed_the_connection():
+    timelines.build_empty(str(READER))
+    push(IDS[0])
+    client().client_kill_filter(_type="normal", skipme=False)
+    assert page().ids == [IDS[0]]
+
+
+def test_an_answer_that_was_not_read_is_not_the_next_calls(monkeypatch):
+    timelines.build_empty(str(READER))
+    push(IDS[0])
+    connection, read = own(), own().read_response
+    monkeypatch.setattr(connection, "read_response", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        timelines.push(IDS[1], "1,2,3", deadline=0)
+    monkeypatch.setattr(connection, "read_response", read)
+    assert page().ids == [IDS[0]]
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_neither_threads_nor_processes_share_a_connection():
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(own).result() is not own()
+    mine = own()
+    if (child := os.fork()) == 0:
+        os._exit(own() is mine)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and own() is mine
