@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from . import metrics
-from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows
+from .database import STORE_ERRORS, changed, is_away, likely, prepared, rows
 
 TASKS = {
     "post.published": ("fan_out_post", "send_notifications", "update_search_index", "refresh_cache"),  # reblogs, too
@@ -50,8 +50,8 @@ WAKE = f"pg_notify('{CHANNEL}', '')"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
 PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
-"""Tasks that nobody waits for: a quarter of the messages in flight, and behind the fan-outs. While one of these is on its way
-their rows collect for LINGER, while more of them wait than a message holds for PATIENCE, so that messages are full."""
+"""Tasks that nobody waits for: one message in flight, and behind the fan-outs. While one of these is to be done their rows
+collect for LINGER, while more of them wait than a message holds for PATIENCE, so that messages are full."""
 
 LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
@@ -157,7 +157,7 @@ def publish() -> Sent:
             tasks=BY_URGENCY,
             lost_after=LOST_AFTER,
             most=[MOST_ALONE if task in ALONE else MOST for task in BY_URGENCY],
-            in_flight=[settings.OUTBOX_IN_FLIGHT // (4 if task in PATIENT else 1) or 1 for task in BY_URGENCY],
+            in_flight=[1 if task in PATIENT else settings.OUTBOX_IN_FLIGHT for task in BY_URGENCY],
             patient=[task in PATIENT for task in BY_URGENCY],
             linger=LINGER,
             patience=PATIENCE,
@@ -192,10 +192,10 @@ _BUSY = """in_flight <= (SELECT count(*) FROM (
     SELECT 1 FROM message WHERE sent_at < 'infinity' LIMIT in_flight) found)"""
 _RUSH = """EXISTS (
     SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now() OFFSET %(rush)s)"""
-_FANNING_OUT = exists(
-    """SELECT 1 FROM feeds_outbox
-    WHERE task = 'fan_out_post' AND done_at IS NULL AND sent_at > now() - %(lost_after)s"""
-)
+_FANNING_OUT = """EXISTS (
+    SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now()
+    UNION ALL
+    SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND done_at IS NULL AND sent_at > now() - %(lost_after)s)"""
 
 
 def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:

@@ -76,8 +76,8 @@ try:
     BATCH_ATTEMPTS = _positive("BATCH_ATTEMPTS", 5)  # runs of a batch that end without its closing, then it is dead
     RECONCILE_EVERY = _positive("RECONCILE_EVERY", 10)  # seconds
     OUTBOX_POLL = _positive("OUTBOX_POLL", 1)  # seconds; NOTIFY wakes the relay sooner
-    # Messages of fan-outs that are sent and not done: for each process of all worker-fanout one to do, and one to do next.
-    OUTBOX_IN_FLIGHT = _positive("OUTBOX_IN_FLIGHT", 4)
+    # Messages of fan-outs that are sent and not done: one for each process of all worker-fanout. Then the next is sent.
+    OUTBOX_IN_FLIGHT = _positive("OUTBOX_IN_FLIGHT", 2)
     if PULL_BELOW > PULL_ABOVE:
         raise EnvError("PULL_BELOW must not be greater than PULL_ABOVE")
     if LEASE < FENCE + 10:
