@@ -50,8 +50,8 @@ WAKE = f"pg_notify('{CHANNEL}', '')"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
 PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
-"""Tasks that nobody waits for: one message in flight, and behind the fan-outs. While one of these is to be done their rows
-collect for LINGER, while more of them wait than a message holds for PATIENCE, so that messages are full."""
+"""Tasks that nobody waits for. Behind the fan-outs, as long as one of these is to be done, but for PATIENCE at most, they go
+one message at a time, with what LINGER collected; and not at all while more fan-outs wait than a message holds."""
 
 LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
@@ -134,12 +134,16 @@ def publish() -> Sent:
             WITH waiting AS MATERIALIZED (
                 SELECT *, (SELECT due_at FROM feeds_outbox WHERE task = t.task AND sent_at IS NULL
                     ORDER BY due_at LIMIT 1) AS oldest
-                FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[], %(patient)s::boolean[])
-                    WITH ORDINALITY t (task, most, in_flight, patient, urgency)),
+                FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[])
+                    WITH ORDINALITY t (task, most, in_flight, urgency)),
+            placed AS MATERIALIZED (
+                SELECT *, task = ANY(%(patient)s) AND {_FANNING_OUT} AND oldest > now() - %(patience)s AS behind
+                FROM waiting WHERE oldest <= now()),
             tasks AS MATERIALIZED (
-                SELECT *, {_BUSY} AS busy, oldest <= now() - CASE WHEN NOT patient THEN interval '0'
-                    WHEN {_RUSH} THEN %(patience)s WHEN {_FANNING_OUT} THEN %(linger)s ELSE interval '0' END AS ready
-                FROM waiting t WHERE oldest <= now()),
+                SELECT *, NOT behind OR (oldest <= now() - %(linger)s AND NOT {_RUSH}) AS ready,
+                    CASE WHEN behind THEN {_OTHERS_AT_WORK} OR row_number() OVER (PARTITION BY behind ORDER BY oldest) > 1
+                        ELSE {_BUSY} END AS busy
+                FROM placed t),
             due AS (
                 SELECT o.id, urgency FROM tasks CROSS JOIN LATERAL (
                     SELECT id FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now()
@@ -158,7 +162,7 @@ def publish() -> Sent:
             lost_after=LOST_AFTER,
             most=[MOST_ALONE if task in ALONE else MOST for task in BY_URGENCY],
             in_flight=[1 if task in PATIENT else settings.OUTBOX_IN_FLIGHT for task in BY_URGENCY],
-            patient=[task in PATIENT for task in BY_URGENCY],
+            patient=list(PATIENT),
             linger=LINGER,
             patience=PATIENCE,
             rush=MOST,
@@ -196,6 +200,8 @@ _FANNING_OUT = """EXISTS (
     SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now()
     UNION ALL
     SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND done_at IS NULL AND sent_at > now() - %(lost_after)s)"""
+_OTHERS_AT_WORK = """EXISTS (
+    SELECT 1 FROM feeds_outbox WHERE task = ANY(%(patient)s) AND done_at IS NULL AND sent_at > now() - %(lost_after)s)"""
 
 
 def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:
