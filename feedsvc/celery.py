@@ -3,7 +3,7 @@
 import os
 
 from celery import Celery
-from celery.signals import after_task_publish, task_prerun, worker_process_init
+from celery.signals import after_task_publish, task_prerun, worker_process_init, worker_ready
 from django.db import close_old_connections
 from django.db.backends.signals import connection_created
 
@@ -31,6 +31,14 @@ def set_up_connections(**_: object) -> None:
             cursor.execute("SET synchronous_commit = off; SET enable_seqscan = off")
 
     connection_created.connect(set_up, weak=False)
+
+
+@worker_ready.connect
+def declare_dead_letters(**_: object) -> None:
+    """On RabbitMQ: the queue that no worker reads is declared by none."""
+    if dead := app.amqp.queues.get("dead"):
+        with app.connection_for_write() as connection:
+            dead(connection.default_channel).declare()
 
 
 @task_prerun.connect

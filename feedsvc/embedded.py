@@ -1,5 +1,7 @@
 """The embedded stores: a PostgreSQL and three Valkeys that come as wheels, and need neither root nor Docker.
 
+With BROKER=rabbitmq messages go through a RabbitMQ, too, where Debian's package is installed.
+
 `prepare` makes RUN_DIR ready (addresses in RUN_DIR/env, a configuration file per store, an initialised database),
 `stores` tells which programs serve it, `wait_ready` waits until they answer. Nothing here starts them: run.py does.
 An address that the user gives in the environment (DATABASE_URL, REDIS_URL, ...) replaces the embedded part.
@@ -30,13 +32,16 @@ PORTS = range(20_000, 32_000)
 PARTS = {
     "postgres": {"DATABASE_URL": "postgres://feedsvc:{password}@127.0.0.1:{port}/feedsvc"},
     "broker": {
-        "CELERY_BROKER_URL": "redis://:{password}@127.0.0.1:{port}/0",
         "CELERY_RESULT_BACKEND": "redis://:{password}@127.0.0.1:{port}/1",
+        "CELERY_BROKER_URL": "redis://:{password}@127.0.0.1:{port}/0",
     },
+    "rabbitmq": {
+        "CELERY_BROKER_URL": "amqp://feedsvc:{password}@127.0.0.1:{port}//"
+    },  # after it, so that this one counts
     "timelines": {"REDIS_URL": "redis://:{password}@127.0.0.1:{port}/0"},
     "cache": {"CACHE_URL": "redis://:{password}@127.0.0.1:{port}/0"},
 }
-URLS = tuple(name for urls in PARTS.values() for name in urls)
+URLS = tuple(dict.fromkeys(name for urls in PARTS.values() for name in urls))
 
 VALKEYS = {
     # Messages and chord counters survive a restart. At most a second of them is lost; the reconciler finds what was.
@@ -53,6 +58,15 @@ dir "{folder}"
 databases 2
 tcp-keepalive 60
 {purpose}
+"""
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one in /usr/sbin becomes another user
+RABBITMQ_CONF = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+default_user = feedsvc
+default_pass = {password}
+disk_free_limit.absolute = 50MB
+log.file = false
+log.console = true
 """
 POSTGRES_CONF = """\
 include '{data}/postgresql.conf'
@@ -104,6 +118,8 @@ def prepare(run_dir: Path, environ: Mapping[str, str], *, fsync: bool = True) ->
     for part in parts:
         if part == "postgres":
             prepare_postgres(run_dir, kept["DATABASE_URL"], fsync=fsync)
+        elif part == "rabbitmq":
+            prepare_rabbitmq(run_dir, kept["CELERY_BROKER_URL"])
         else:
             prepare_valkey(run_dir, part, kept[next(iter(PARTS[part]))])
     return kept | {name: environ[name] for name in kept if environ.get(name)}
@@ -111,15 +127,24 @@ def prepare(run_dir: Path, environ: Mapping[str, str], *, fsync: bool = True) ->
 
 def stores(run_dir: Path, environ: Mapping[str, str]) -> list[Program]:
     """The embedded parts that this environment needs, in the order in which to start them."""
-    return [postgres(run_dir) if part == "postgres" else valkey(run_dir, part) for part in needed(environ)]
+    programs = []
+    for part in needed(environ):
+        if part == "postgres":
+            programs.append(postgres(run_dir))
+        elif part == "rabbitmq":
+            programs += rabbitmq(run_dir)
+        else:
+            programs.append(valkey(run_dir, part))
+    return programs
 
 
 def wait_ready(run_dir: Path, parts: Sequence[str], *, seconds: float) -> str | None:
     """Wait until these parts answer. Returns the name of the first that does not."""
     kept = read_env(run_dir)
     deadline = time.monotonic() + seconds
-    for part in parts:
-        answers = postgres_answers if part == "postgres" else valkey_answers
+    looks = {"postgres": postgres_answers, "rabbitmq": rabbitmq_answers}
+    for part in (part for part in parts if part in PARTS):  # RabbitMQ's helper is none
+        answers = looks.get(part, valkey_answers)
         while not answers(kept[next(iter(PARTS[part]))]):
             if time.monotonic() > deadline:
                 return part
@@ -128,7 +153,8 @@ def wait_ready(run_dir: Path, parts: Sequence[str], *, seconds: float) -> str | 
 
 
 def needed(environ: Mapping[str, str]) -> list[str]:
-    return [part for part, urls in PARTS.items() if not all(environ.get(name) for name in urls)]
+    wanted = [part for part in PARTS if part != "rabbitmq" or environ.get("BROKER") == "rabbitmq"]
+    return [part for part in wanted if not all(environ.get(name) for name in PARTS[part])]
 
 
 # The file RUN_DIR/env
@@ -156,17 +182,22 @@ def addresses(parts: list[str], kept: Mapping[str, str]) -> dict[str, str]:
     taken: set[int] = set()
     for part in parts:
         old = urlsplit(kept.get(next(iter(PARTS[part])), ""))
-        port = still_free(old.port, part, taken)
-        taken.add(port)
+        port = still_free(None if old.port in taken else old.port, part, taken, row=3 if part == "rabbitmq" else 1)
+        taken |= {port, port + 1, port + 2}
         password = old.password or secrets.token_urlsafe(24)
         urls |= {name: url.format(password=password, port=port) for name, url in PARTS[part].items()}
     return urls
 
 
-def still_free(port: int | str | None, owner: str, taken: set[int] | None = None) -> int:
-    if port and port_is_free("127.0.0.1", int(port)):
+def still_free(port: int | str | None, owner: str, taken: set[int] | None = None, *, row: int = 1) -> int:
+    """The port, or else another one, of which it and those behind it, `row` in all, are free."""
+
+    def free(first: int) -> bool:
+        return all(port_is_free("127.0.0.1", one) for one in range(first, first + row))
+
+    if port and free(int(port)):
         return int(port)
-    new = next(p for p in random.sample(PORTS, 500) if p not in (taken or ()) and port_is_free("127.0.0.1", p))
+    new = next(p for p in random.sample(PORTS, 500) if not {p, p + row - 1} & (taken or set()) and free(p))
     if port:
         print(f"feedsvc: port {port} of {owner} is taken by another program, using {new} from now on", file=sys.stderr)
     return new
@@ -217,6 +248,59 @@ def valkey_answers(url: str) -> bool:
         with socket.create_connection((address.hostname, address.port), timeout=1) as connection:
             connection.sendall(f"AUTH {address.password}\r\nPING\r\nQUIT\r\n".encode())
             return b"+PONG" in b"".join(iter(lambda: connection.recv(1024), b""))  # -LOADING while it reads its file
+    except OSError:
+        return False
+
+
+# RabbitMQ
+
+
+def rabbitmq(run_dir: Path) -> list[Program]:
+    """Erlang's port mapper, which RabbitMQ would start as a daemon of everybody's, and itself."""
+    folder = run_dir / "rabbitmq"
+    port = urlsplit(read_env(run_dir)["CELERY_BROKER_URL"]).port or 0
+    env = {
+        "HOME": str(folder),  # where Erlang keeps the cookie by which its programs know each other
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(port + 1),
+        "RABBITMQ_DIST_PORT": str(port + 2),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        "RABBITMQ_NODENAME": "feedsvc@localhost",
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_CONFIG_FILE": str(run_dir / "rabbitmq.conf"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "none"),
+        "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, rather than its parent
+    }
+    return [
+        Program("epmd", dies_with_parent("epmd"), env=env),
+        # Where it finds no port mapper it starts one as a daemon, which nobody would end.
+        Program(
+            "rabbitmq",
+            dies_with_parent(
+                "sh", "-c", 'until epmd -names > /dev/null; do sleep 0.05; done; exec "$0"', str(RABBITMQ)
+            ),
+            stop_seconds=20,
+            env=env,
+        ),
+    ]
+
+
+def prepare_rabbitmq(run_dir: Path, url: str) -> None:
+    if not RABBITMQ.is_file() or not shutil.which("epmd"):
+        raise Unfit("BROKER=rabbitmq needs RabbitMQ: apt-get install rabbitmq-server, or give CELERY_BROKER_URL")
+    address = urlsplit(url)
+    (run_dir / "rabbitmq").mkdir(mode=0o700, exist_ok=True)
+    write_private(run_dir / "rabbitmq.conf", RABBITMQ_CONF.format(port=address.port, password=address.password))
+
+
+def rabbitmq_answers(url: str) -> bool:
+    address = urlsplit(url)
+    try:
+        with socket.create_connection((address.hostname, address.port), timeout=1) as connection:
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return connection.recv(1) == b"\x01"
     except OSError:
         return False
 

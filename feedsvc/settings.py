@@ -244,9 +244,21 @@ CELERY_TASK_ROUTES = {
     "backfill_tag": {"queue": "search"},
     "refresh_cache": {"queue": "cache"},
 }
-CELERY_TASK_QUEUES: dict[str, Any] = {
-    name: {} for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")
+ON_REDIS = CELERY_BROKER_URL.startswith("redis")
+QUORUM = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": 10,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": "dead",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
 }
+CELERY_TASK_QUEUES: dict[str, Any] = {
+    name: {} if ON_REDIS else {"queue_arguments": QUORUM}
+    for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")
+}
+if not ON_REDIS:
+    CELERY_TASK_QUEUES["dead"] = {"queue_arguments": {"x-queue-type": "quorum"}}  # for people: no worker reads it
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS = False
@@ -262,6 +274,7 @@ CELERY_REDIS_SOCKET_KEEPALIVE = True
 CELERY_REDIS_BACKEND_HEALTH_CHECK_INTERVAL = 10
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 2
+CELERY_BROKER_HEARTBEAT = 30
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
@@ -275,7 +288,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
         "socket_keepalive": True,
         "health_check_interval": 10,
     }
-    if CELERY_BROKER_URL.startswith("redis")
+    if ON_REDIS
     else {"confirm_publish": True, "read_timeout": 10, "write_timeout": 10, "connect_timeout": 2}
 )
 CELERY_BEAT_SCHEDULE = {

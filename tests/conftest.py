@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import redis
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
+from kombu.exceptions import OperationalError
 from rest_framework.test import APIClient
 
 from feeds import outbox, tasks
@@ -25,6 +27,7 @@ from tests import factories
 # Small, so that small audiences make chords, and that what was killed is noticed soon.
 SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "14"}
 WORKERS = ("relay", "worker-fanout", "worker-bulk", "worker", "beat")
+BROKER = "broker" if settings.ON_REDIS else "rabbitmq"  # the program
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +98,26 @@ def workers(_processes: Instance, transactional_db: None) -> Iterator[Instance]:
 def _three_workers_answer() -> bool:
     try:
         return len(app.control.inspect(timeout=1, limit=3).ping() or ()) == 3
-    except redis.ConnectionError:  # of a broker that a test before this one stopped
+    except (redis.ConnectionError, OSError, OperationalError):  # of a broker that a test before this one stopped
         return False
+
+
+def messages(queue: str) -> list[tuple[list[Any], int]]:
+    """What waits in the queue, and goes on waiting: of each message the task's arguments, and how many bytes its body has."""
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        found = list(iter(lambda: channel.basic_get(queue), None))
+        for message in found:
+            channel.basic_reject(message.delivery_tag, requeue=True)
+        bodies = [message.body if isinstance(message.body, bytes) else message.body.encode() for message in found]
+        return [(json.loads(body)[0], len(body)) for body in bodies]
+
+
+def forget_messages() -> None:
+    """As if the broker had lost its disk."""
+    with app.connection_for_write() as connection:
+        for queue in settings.CELERY_TASK_QUEUES:
+            connection.default_channel.queue_purge(queue)
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:

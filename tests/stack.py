@@ -1,5 +1,7 @@
 """The stores under the tests: a pytest plugin that starts a PostgreSQL and three Valkeys for one session.
 
+BROKER=rabbitmq has it start a RabbitMQ, too, for the end-to-end tests.
+
 Loaded by `-p tests.stack` (pyproject.toml), early enough that Django's settings find the addresses. Everything lives in
 a new folder .run/test-... and is gone at the end, also when pytest is killed. The `services` fixture is the running
 Instance: end-to-end tests add the service's processes to it, and stop, kill and start them and the stores.
@@ -49,8 +51,9 @@ def start() -> None:
     end.callback(shutil.rmtree, run_dir, ignore_errors=True)
     try:
         lock = end.enter_context(run.locked(run_dir))
-        os.environ["PORT"] = embedded.prepare(run_dir, {}, fsync=False)["PORT"]
-        instance = end.enter_context(run.Instance(run_dir, embedded.stores(run_dir, {}), lock=lock))
+        broker = {"BROKER": os.environ.get("BROKER", "redis")}
+        os.environ["PORT"] = embedded.prepare(run_dir, broker, fsync=False)["PORT"]
+        instance = end.enter_context(run.Instance(run_dir, embedded.stores(run_dir, broker), lock=lock))
         instance.start(*instance.stores)
     except embedded.Unfit as reason:
         raise pytest.UsageError(str(reason)) from None

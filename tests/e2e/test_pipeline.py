@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from typing import Any
 
@@ -14,7 +12,7 @@ from django.db import connection
 
 from feeds import timelines
 from feeds.models import Batch, Outbox
-from tests.conftest import WORKERS, eventually
+from tests.conftest import BROKER, WORKERS, eventually, forget_messages, messages
 from tests.factories import AccountFactory, star
 
 pytestmark = pytest.mark.e2e
@@ -85,7 +83,7 @@ def test_a_deleted_post_leaves_every_timeline(workers, api):
 def test_a_post_is_answered_while_broker_and_workers_are_down_and_delivered_afterwards(workers, api):  # 3
     author, [reader] = star(1)
     caller = api(author)
-    workers.stop("worker-fanout", "worker-bulk", "worker", "broker")
+    workers.stop("worker-fanout", "worker-bulk", "worker", BROKER)
     try:
         began = time.monotonic()
         post_id = publish(caller)
@@ -94,7 +92,7 @@ def test_a_post_is_answered_while_broker_and_workers_are_down_and_delivered_afte
         assert home(api, reader) == []
         assert not Outbox.objects.filter(subject_id=post_id).exclude(done_at=None).exists()
     finally:
-        workers.start("broker", *WORKERS)
+        workers.start(BROKER, *WORKERS)
     delivery(caller, post_id, 60)
     assert home(api, reader) == [post_id]
 
@@ -143,7 +141,7 @@ def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, 
         lambda: caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["batches"]["total"] == 3, "it is planned"
     )
 
-    redis.Redis.from_url(settings.CELERY_BROKER_URL).flushdb()
+    forget_messages()
     redis.Redis.from_url(settings.CELERY_RESULT_BACKEND).flushdb()
     workers.start("worker-bulk")
     report = delivery(caller, post_id, 90)
@@ -154,17 +152,14 @@ def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, 
 def test_a_message_holds_a_batchs_key_and_no_followers(workers, api):  # 6
     author, _ = star(25)
     caller = api(author)
-    broker = redis.Redis.from_url(settings.CELERY_BROKER_URL)
     workers.stop("worker-bulk")
     try:
         post_id = publish(caller)
-        eventually(lambda: broker.llen("fanout_bulk") == 3, "the chord's messages wait")
-        bodies = [json.loads(message)["body"] for message in broker.lrange("fanout_bulk", 0, -1)]
+        found = eventually(lambda: len(found := messages("fanout_bulk")) == 3 and found, "the chord's messages wait")
     finally:
         workers.start("worker-bulk")
-    args = sorted(json.loads(base64.b64decode(body))[0] for body in bodies)
-    assert args == [[int(post_id), "push", number] for number in range(3)]
-    assert max(map(len, bodies)) < 1000, "whatever the audience, a message is small"
+    assert sorted(args for args, _ in found) == [[int(post_id), "push", number] for number in range(3)]
+    assert max(size for _, size in found) < 1000, "whatever the audience, a message is small"
     delivery(caller, post_id)
 
 
