@@ -496,7 +496,7 @@ class TaskState(Choice):
     conditions: ClassVar[dict[str, Q]] = {
         "unsent": Q(done_at=None, sent_at=None),
         "sent": Q(done_at=None, sent_at__isnull=False, attempts__lt=outbox.ATTEMPTS),
-        "failed": Q(done_at=None, attempts__gte=outbox.ATTEMPTS),
+        "failed": Q(done_at=None, sent_at__isnull=False, attempts__gte=outbox.ATTEMPTS),  # nobody sends it again
         "done": Q(done_at__isnull=False),
     }
     indexed: ClassVar[set[str]] = {"unsent", "sent", "failed"}
