@@ -19,7 +19,16 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.types.numeric import Int8
 
-STORE_ERRORS = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
+REDIS_AWAY = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ReadOnlyError,  # a replica that was, or will be, the master
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ClusterDownError,
+)
+"""Redis is gone or late, or can't be written to for now."""
+
+STORE_ERRORS = (OperationalError, InterfaceError, *REDIS_AWAY)
 """PostgreSQL or Redis is gone or late: the work is given back, to be done again soon."""
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-import redis
 
 from followers.models import Account
 
 from . import home, timelines
-from .database import rows
+from .database import REDIS_AWAY, rows
 from .entities import iso
 from .models import HIDDEN, VISIBLE, Post, PostMode
 from .outbox import ATTEMPTS
@@ -107,7 +106,7 @@ def _by_the_storage(reader: Account, post: Post) -> Explanation:
         return _answer("pulled", post.created_at, "Pages fetch the posts with a followed hashtag from PostgreSQL.")
     try:
         stored = timelines.page(reader.pk, below=post.pk + 32, above=post.pk - 32, count=1)
-    except (redis.ConnectionError, redis.TimeoutError):
+    except REDIS_AWAY:
         return _answer("no_timeline", None, "Redis does not answer: PostgreSQL serves the reader's pages.")
     if stored is None:
         return _rebuilding(reader) or _answer(

@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
-import redis
 
 from followers.models import Account
 
 from . import metrics, timelines
-from .database import exists, prepared
+from .database import REDIS_AWAY, exists, prepared
 from .entities import JOIN, REF, Ref, ref
 from .models import HIDDEN, ID_END, VISIBLE_JOINED
 from .posts import Cursor, Page
@@ -216,7 +215,7 @@ class _Walk:
     def _stored(self, below: int, above: int, count: int) -> Stored | None:
         try:
             return timelines.page(self.reader_id, below=below, above=above, count=count, nearest=self.upwards)
-        except (redis.ConnectionError, redis.TimeoutError):
+        except REDIS_AWAY:
             metrics.redis_down.inc()
             return None
 

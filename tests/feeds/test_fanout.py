@@ -10,6 +10,7 @@ from django.db import connection
 
 from feeds import actions, fanout, importing, tasks, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
+from feeds.redis_client import client
 from followers import relationships
 from tests.factories import AccountFactory, PostFactory, follow, star
 from tests.feeds.test_posts import nodes, plan, remember
@@ -226,6 +227,26 @@ def test_a_retraction_reaches_all_who_follow_and_adds_up(settings):
     assert (retraction.state, retraction.delivered, retraction.skipped_inactive) == ("closed", 4, 1)
     assert all(stored(reader) == [] for reader in readers[:4])
     assert not Post.objects.live().filter(pk=post.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "undo"),
+    [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"), ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")],
+    ids=["full", "a replica"],
+)
+def test_a_redis_that_takes_no_writes_costs_no_attempt_and_no_page(api, command, undo):
+    author, [reader] = star(1)
+    post = PostFactory(author=author)
+    fanout.plan(post.pk, PUSH)
+    client().execute_command(command)
+    try:
+        assert tasks.push_batch(post.pk, PUSH, 0) == "given back"
+        batch = Batch.objects.get(post=post)
+        assert (batch.attempts, batch.lease_until, batch.state) == (0, None, "open")
+        assert api(reader).get("/api/v1/timelines/home").status_code in (200, 206)
+    finally:
+        client().execute_command(undo)
+    assert tasks.push_batch(post.pk, PUSH, 0) == "done"
 
 
 # Many posts in one message
