@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 
-
 from followers.models import Account
 
 from . import metrics, timelines

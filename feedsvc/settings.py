@@ -73,7 +73,7 @@ try:
     PULL_BELOW = _positive("PULL_BELOW", 4_000_000)  # with fewer, they are pushed again
     FENCE = _positive("FENCE", 30)  # seconds from a claim to the moment after which Redis refuses its writes
     LEASE = _positive("LEASE", 60)  # seconds from a claim to the moment when another may take over
-    TASK_TIME_LIMIT = _positive("TASK_TIME_LIMIT", 30)  # seconds until a task's process is killed; it is told so at two thirds
+    TASK_TIME_LIMIT = _positive("TASK_TIME_LIMIT", 30)  # seconds; then a process is killed, and told so at two thirds
     BATCH_ATTEMPTS = _positive("BATCH_ATTEMPTS", 5)  # runs of a batch that end without its closing, then it is dead
     RECONCILE_EVERY = _positive("RECONCILE_EVERY", 10)  # seconds
     OUTBOX_POLL = _positive("OUTBOX_POLL", 1)  # seconds; NOTIFY wakes the relay sooner
