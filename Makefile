@@ -14,7 +14,7 @@ USERS ?= 20
 TIME ?= 30s
 FOLLOWERS ?= 1000000
 
-.PHONY: help setup up demo test test-long lint load bench locks clean
+.PHONY: help setup up demo test test-long chaos lint load bench locks clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1@\2/p' Makefile | while IFS=@ read -r name does; do printf 'make %-9s %s\n' "$$name" "$$does"; done
@@ -35,6 +35,10 @@ test: $(TOOLS)  ## run the tests; ARGS="-k follow -x" goes to pytest
 test-long: export LONG := 1
 test-long: $(TOOLS)  ## drive home timelines against their definition for 20,000 random steps (about an hour)
 	@$(BIN)/python -m pytest tests/feeds/test_definition.py $(ARGS)
+
+chaos: export CHAOS := 1
+chaos: $(TOOLS)  ## hurt the service in each way of docs/reliability.md; BROKER=rabbitmq, SEED=7, ONLY=1,17
+	@$(BIN)/python -m pytest tests/chaos $(ARGS)
 
 # No server is asked; the settings only want well-formed addresses.
 lint: export DATABASE_URL := postgres://nobody@127.0.0.1:1/none

@@ -238,7 +238,12 @@ class Instance:
             raise
 
     def add(self, *programs: Program) -> None:
-        """Let the service consist of these programs, none of which is started yet; those it had are stopped."""
+        """Let the service consist of these programs, none of which is started yet; those it had are stopped.
+
+        The very same ones are left as they are.
+        """
+        if self.services == {program.name: program for program in programs}:
+            return
         if self.services:
             self.stop(*self.services)
             self.rpc.removeProcessGroup("service")

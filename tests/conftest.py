@@ -36,12 +36,12 @@ def apart(request: pytest.FixtureRequest, services: Instance) -> None:
 
     PostgreSQL's rows are pytest-django's business; its sequences go on, so that each test has ids of its own.
     """
-    used, marker = request.fixturenames, request.node.get_closest_marker("django_db")
+    used, marker = set(request.fixturenames), request.node.get_closest_marker("django_db")
     if marker or "db" in used or "transactional_db" in used:
         client().flushdb()
         cache.clear()
     commits = "transactional_db" in used or (marker and marker.kwargs.get("transaction"))
-    if commits and "workers" not in used and services.services:
+    if commits and not used & {"workers", "house"} and services.services:
         services.stop(*WORKERS)
 
 
@@ -74,28 +74,40 @@ def drain(db: None) -> Callable[[], None]:
     return run
 
 
-@pytest.fixture(scope="session")
-def _processes(services: Instance, django_db_setup: None) -> Iterator[Instance]:
-    """The service's processes, on the tests' database. None of them started yet."""
+def database_url() -> str:
+    """The tests' database, for processes of the service."""
     database = settings.DATABASES["default"]
     url = f"postgres://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}/"
-    env = {"DATABASE_URL": url + connection.settings_dict["NAME"], **SMALL}
-    services.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
+    return f"{url}{connection.settings_dict['NAME']}"
+
+
+@pytest.fixture(scope="session")
+def inhabited(services: Instance, django_db_setup: None) -> Iterator[Instance]:
+    """For those who let the service's processes use the tests' database: they end before it is dropped."""
     yield services
-    services.stop(*WORKERS)
+    services.stop(*services.services)
+
+
+@pytest.fixture
+def _processes(inhabited: Instance) -> Instance:
+    """The service's processes, on the tests' database. Any of them may be running, or none."""
+    env = {"DATABASE_URL": database_url(), **SMALL}
+    inhabited.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
+    return inhabited
 
 
 @pytest.fixture
 def workers(_processes: Instance, transactional_db: None) -> Iterator[Instance]:
     """Relay, workers and beat, running. On a busy machine their start takes longer than anything that a test waits for."""
     _processes.start(*WORKERS)
-    eventually(_three_workers_answer, "three workers answer", 90)
+    eventually(workers_answer, "three workers answer", 90)
     yield _processes
     eventually(lambda: not Outbox.objects.filter(done_at=None).exists(), "the outbox is worked off")
     eventually(lambda: not Delivery.objects.exclude(state="closed").exists(), "all deliveries are closed")
 
 
-def _three_workers_answer() -> bool:
+def workers_answer() -> bool:
+    """All three of them."""
     try:
         return len(app.control.inspect(timeout=1, limit=3).ping() or ()) == 3
     except (redis.ConnectionError, OSError, OperationalError):  # of a broker that a test before this one stopped
