@@ -7,7 +7,7 @@ from django.http import HttpResponse
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from feeds import actions, entities, explain, fanout, posts
+from feeds import actions, deliveries, entities, explain, posts
 from feeds.models import Post
 from followers.models import Account
 
@@ -110,7 +110,7 @@ class Delivery(APIView):
         if not (request.user.is_staff or post.author_id == request.user.pk):
             posts.get_visible(request.user, post_id)
             raise PermissionDenied
-        return Response(serializers.delivery(fanout.report(post_id)))
+        return Response(serializers.delivery(deliveries.report(post_id)))
 
 
 class Explain(APIView):
@@ -132,7 +132,7 @@ class CancelDelivery(APIView):
         if not request.user.is_staff:
             raise PermissionDenied
         actions.cancel_delivery(post_id=post_id)
-        return Response(serializers.delivery(fanout.report(post_id)))
+        return Response(serializers.delivery(deliveries.report(post_id)))
 
 
 def answer(request: AnyRequest | AccountRequest, post: Post) -> HttpResponse:

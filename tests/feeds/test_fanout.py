@@ -8,7 +8,7 @@ import pytest
 import redis
 from django.db import connection
 
-from feeds import actions, fanout, importing, tasks, timelines
+from feeds import actions, deliveries, fanout, importing, tasks, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
 from feeds.redis_client import client
 from followers import relationships
@@ -24,9 +24,9 @@ def stored(reader) -> list[int]:
 
 
 def parts(post) -> dict[str, int]:
-    report = fanout.report(post.pk)
-    assert report["audience"] == sum(report[part] for part in fanout.PARTS if part != "audience")
-    return {part: report[part] for part in fanout.PARTS if report[part]}
+    report = deliveries.report(post.pk)
+    assert report["audience"] == sum(report[part] for part in deliveries.PARTS if part != "audience")
+    return {part: report[part] for part in deliveries.PARTS if report[part]}
 
 
 @pytest.mark.parametrize(("followers", "batches"), [(0, 0), (1, 1), (9, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
@@ -37,12 +37,12 @@ def test_any_audience_is_covered_once_and_the_delivery_closes_once(settings, fol
     assert fanout.plan(post.pk, PUSH) == batches
     assert sum(Batch.objects.filter(post=post).values_list("size", flat=True)) == followers
     for number in range(batches):
-        assert fanout.report(post.pk)["state"] == "running"
+        assert deliveries.report(post.pk)["state"] == "running"
         assert fanout.deliver(post.pk, PUSH, number) == "done"
         closed = fanout.finish(post.pk, PUSH, "callback")
         assert closed is (number == batches - 1)
     assert not fanout.finish(post.pk, PUSH, "reconciler")
-    report = fanout.report(post.pk)
+    report = deliveries.report(post.pk)
     assert report["state"] == "done"
     assert report["closed_by"] == ("callback" if batches else "inline")
     assert parts(post) == ({"audience": followers, "delivered": followers} if followers else {})
@@ -78,10 +78,10 @@ def test_a_task_that_comes_twice_does_its_work_once(drain):  # 4
     author, [reader] = star(1)
     post = PostFactory(author=author)
     drain()
-    row = fanout.report(post.pk)["tasks"]
+    row = deliveries.report(post.pk)["tasks"]
     for _ in range(2):
         assert tasks.fan_out_post([Outbox.objects.get(subject_id=post.pk, task="fan_out_post").pk]) == "0 posts"
-    assert fanout.report(post.pk)["tasks"] == row
+    assert deliveries.report(post.pk)["tasks"] == row
     assert stored(reader) == [post.pk]
 
 
@@ -188,7 +188,7 @@ def test_a_batch_whose_attempts_are_spent_is_buried_and_counts_as_failed(setting
     assert fanout.bury() == 1
     assert fanout.finish(post.pk, PUSH, "reconciler")
     assert parts(post) == {"audience": 3, "delivered": 1, "failed": 2}
-    assert fanout.report(post.pk)["batches"] == {"total": 2, "done": 1, "failed": 1}
+    assert deliveries.report(post.pk)["batches"] == {"total": 2, "done": 1, "failed": 1}
 
 
 def test_a_dead_batch_driven_again_corrects_the_delivery_however_often(settings):  # 33
@@ -204,12 +204,12 @@ def test_a_dead_batch_driven_again_corrects_the_delivery_however_often(settings)
     assert stored(readers[0]) == []
     assert fanout.redrive(post.pk) == 1
     assert fanout.redrive(post.pk) == 0
-    assert fanout.report(post.pk)["state"] == "running"
+    assert deliveries.report(post.pk)["state"] == "running"
     for key in fanout.nudge():
         tasks.push_batch_alone(*key, closed_by="reconciler")
     assert parts(post) == {"audience": 3, "delivered": 3}
     assert all(stored(reader) == [post.pk] for reader in readers)
-    assert fanout.redrive(post.pk) == 0 and fanout.report(post.pk)["state"] == "done"
+    assert fanout.redrive(post.pk) == 0 and deliveries.report(post.pk)["state"] == "done"
 
 
 def test_a_retraction_reaches_all_who_follow_and_adds_up(settings):
@@ -299,7 +299,7 @@ def test_many_small_posts_are_delivered_together_each_to_its_own_readers(setting
         away = len(readers) // 3
         counts = {"audience": len(readers), "delivered": len(readers) - away, "skipped_inactive": away}
         assert parts(post) == {part: count for part, count in counts.items() if count}
-        report = fanout.report(post.pk)
+        report = deliveries.report(post.pk)
         assert (report["state"], report["closed_by"]) == ("done", "inline")
         assert all(stored(reader) == [post.pk] for reader in readers[: len(readers) - away])
     assert not Outbox.objects.filter(task="fan_out_post", done_at=None).exists()
@@ -312,11 +312,11 @@ def test_a_message_that_comes_twice_is_delivered_once():  # 4
     posts = [PostFactory(author=author), PostFactory(author=other), PostFactory(author=author)]
     row_ids = rows_of(*posts)
     tasks.fan_out_post(row_ids)
-    before = [fanout.report(post.pk) for post in posts]
+    before = [deliveries.report(post.pk) for post in posts]
     assert tasks.fan_out_post(row_ids) == "0 posts"
     Outbox.objects.update(done_at=None)  # as if its end had been lost
     assert tasks.fan_out_post(row_ids) == "3 posts"
-    after = [fanout.report(post.pk) for post in posts]
+    after = [deliveries.report(post.pk) for post in posts]
     assert [report | {"tasks": []} for report in after] == [report | {"tasks": []} for report in before]
     assert stored(reader) == [posts[2].pk, posts[0].pk]
 
@@ -332,7 +332,7 @@ def test_as_many_posts_go_together_as_fit_one_batch_and_large_ones_alone(setting
     tasks.fan_out_post(rows_of(*posts))
     assert bites == [2, 1, 1]  # 2 + 2 followers (and the post that nobody follows), then 3, then 4
     assert waves == [(posts[5].pk, PUSH, 0, 2)]
-    assert [fanout.report(post.pk)["state"] for post in posts] == ["done"] * 5 + ["running"]
+    assert [deliveries.report(post.pk)["state"] for post in posts] == ["done"] * 5 + ["running"]
 
 
 def test_what_is_out_of_the_ordinary_keeps_its_meaning_among_many(settings):
@@ -350,7 +350,7 @@ def test_what_is_out_of_the_ordinary_keeps_its_meaning_among_many(settings):
     assert parts(direct) == {"audience": 3, "delivered": 1, "skipped_hidden": 2}
     assert parts(pulled) == {"audience": 4, "pulled": 4}
     assert parts(dead) == parts(cancelled) == {}
-    assert fanout.report(planned.pk)["state"] == "running"  # its batch is somebody else's
+    assert deliveries.report(planned.pk)["state"] == "running"  # its batch is somebody else's
     assert [stored(reader) for reader in readers] == [[plain.pk], [direct.pk, plain.pk], [plain.pk]]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import greenlet
 import pytest
 
-from feeds import actions, departures, fanout, home, rebuild, tasks, timelines
+from feeds import actions, deliveries, departures, fanout, home, rebuild, tasks, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
 from feeds.posts import Cursor
 from feeds.redis_client import client
@@ -100,7 +100,7 @@ def settle(scene: Scene, drain: Callable[[], None]) -> None:
     scene.let_go()
     drain()
     for delivery in Delivery.objects.all():
-        parts = [getattr(delivery, part) for part in fanout.PARTS]
+        parts = [getattr(delivery, part) for part in deliveries.PARTS]
         assert delivery.state == "closed" and parts[0] == sum(parts[1:])
     assert not Batch.objects.filter(state="open").exists()
 
@@ -167,7 +167,7 @@ def test_a_cancelled_fan_out_ends_in_no_timeline(scene, drain):  # 34
     assert shown(scene.reader) == []
     settle(scene, drain)
     assert shown(scene.reader) == stored(scene.reader) == stored(scene.other) == []
-    assert fanout.report(scene.post.pk)["state"] == "cancelled"
+    assert deliveries.report(scene.post.pk)["state"] == "cancelled"
 
 
 def test_a_reader_who_is_evicted_meanwhile_is_served_and_gets_the_post_with_the_rebuild(scene, drain):  # 27

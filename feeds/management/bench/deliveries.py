@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from feeds import actions, fanout, outbox
+from feeds import actions, deliveries, fanout, outbox
 from feeds.database import rows
 from feeds.management.progress import progress
 from feeds.management.waiting import Patience
@@ -25,7 +25,7 @@ def fan_out(
     post_id = publish(author)
     patience = patient("nothing was delivered")
     with progress("delivering", followers) as show:
-        while (report := fanout.report(post_id))["state"] != "done":
+        while (report := deliveries.report(post_id))["state"] != "done":
             show(report["delivered"])
             patience.check((report["state"], report["delivered"]))
             if meanwhile:
