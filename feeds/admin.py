@@ -15,12 +15,13 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import PasswordChangeView
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import (
     BooleanField,
     Case,
     Count,
+    Exists,
     ExpressionWrapper,
     F,
     Model,
@@ -40,15 +41,14 @@ from django.utils.safestring import SafeString
 
 from followers.models import Account, Follow
 
-from . import actions, fanout, outbox
+from . import actions, deliveries, outbox
 from .models import Batch, Delivery, Outbox, Post, Visibility
 
 COUNTED = 10_000  # rows of a list that can be turned to
 NEWEST = 100_000  # rows among which is looked for what no index knows
 BATCHES = 200  # shown of a delivery
-BATCH_COLUMNS = (
-    "batch_no state size delivered skipped_inactive skipped_hidden gone attempts lease_until closed_at error".split()
-)
+BATCH_COLUMNS = """batch_no state size delivered skipped_inactive skipped_hidden gone attempts lease_until closed_at
+    dropped_at error""".split()
 ID_MAX = (1 << 63) - 1
 
 
@@ -376,15 +376,26 @@ def retract(post: Post) -> object:
     return actions.delete_post(author=post.author, post_id=post.pk)
 
 
+DEAD = Q(
+    Exists(
+        Batch.objects.filter(
+            post=OuterRef("post"), kind=OuterRef("kind"), state=Batch.State.DEAD, dropped_at__isnull=True
+        )
+    )
+)
+"""Dead batches that nobody dropped."""
+
+
 class DeliveryState(Choice):
     title = parameter_name = "state"
     conditions: ClassVar[dict[str, Q]] = {
         "open": ~Q(state=Delivery.State.CLOSED),
         "closed": Q(state=Delivery.State.CLOSED),
         "with failed": Q(failed__gt=0),
+        "with dead batches": Q(failed__gt=0) & DEAD,
         "cancelled": Q(cancelled_at__isnull=False),
     }
-    indexed: ClassVar[set[str]] = {"open", "with failed", "cancelled"}
+    indexed: ClassVar[set[str]] = {"open", "with failed", "with dead batches", "cancelled"}
 
 
 @admin.register(Delivery, site=site)
@@ -409,7 +420,7 @@ class Deliveries(Door):
     list_filter = (DeliveryState,)
     search_fields = ("post",)
     search_help_text = "A post's id"
-    actions = ("redrive", "cancel")
+    actions = ("replay", "drop", "cancel")
     fields = (
         ("post", "author"),
         ("kind", "state", "closed_by"),
@@ -465,9 +476,21 @@ class Deliveries(Door):
         )
         return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, body)
 
-    @admin.action(description="Open dead batches again")
-    def redrive(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        self.do(request, queryset, lambda delivery: fanout.redrive(delivery.post_id), "driven again")
+    @admin.action(description="Replay: open dead batches again")
+    def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        self.do(request, queryset, drive_again, "replayed")
+
+    @admin.action(description="Drop dead batches")
+    def drop(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        return self.do_confirmed(
+            request,
+            queryset,
+            lambda delivery: deliveries.drop(post_id=delivery.post_id),
+            "dropped",
+            "The dead batches of these posts are given up: their followers stay counted as failed.",
+            "They are no longer counted among what is to be looked at.",
+            "This can't be undone: they are not replayed any more.",
+        )
 
     @admin.action(description="Cancel fan-outs")
     def cancel(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
@@ -480,6 +503,13 @@ class Deliveries(Door):
             "The posts live on: their authors' pages, the public timeline and search show them as before.",
             "This can't be undone.",
         )
+
+
+def drive_again(delivery: Delivery) -> bool:
+    try:
+        return deliveries.replay(post_id=delivery.post_id) != deliveries.Replayed(0, 0)
+    except ValidationError:  # all that is dead was dropped
+        return False
 
 
 def call_off(delivery: Delivery) -> bool:

@@ -153,12 +153,13 @@ class _Delivery:
     batch_state: str | None = None
     closed_at: datetime | None = None
     error: str | None = None
+    dropped_at: datetime | None = None
 
 
 def _delivery(reader: Account, post: Post) -> _Delivery:
     found = rows(
         """
-        SELECT d.state, d.queued_at, d.finished_at, b.state, b.closed_at, b.error
+        SELECT d.state, d.queued_at, d.finished_at, b.state, b.closed_at, b.error, b.dropped_at
         FROM feeds_delivery d LEFT JOIN feeds_batch b ON b.post_id = d.post_id AND b.kind = d.kind
           AND b.lo <= %(reader)s AND %(reader)s < b.hi
         WHERE d.post_id = %(post)s AND d.kind = 'push'
@@ -173,9 +174,8 @@ def _by_the_delivery(reader: Account, post: Post) -> Explanation:
     """The timeline should hold the post, and does not."""
     found = _delivery(reader, post)
     if found.batch_state == "dead":
-        return _answer(
-            "failed", found.closed_at, f"The batch that holds the reader is dead ({found.error}): it can be redriven."
-        )
+        hope = "it was dropped" if found.dropped_at else "it can be driven again"
+        return _answer("failed", found.closed_at, f"The batch that holds the reader is dead ({found.error}): {hope}.")
     if found.state not in (None, "closed"):
         return _answer("in_flight", found.queued_at, "The post's delivery is not closed yet.")
     return _answer(

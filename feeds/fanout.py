@@ -477,14 +477,15 @@ def nudge() -> list[tuple[int, str, int]]:
 def redrive(post_id: int) -> int:
     """Opens the post's dead batches again, with more attempts, for the reconciler to publish. How many.
 
-    A second time there are none. The delivery is open until they are closed, and its sums are made anew.
+    A second time there are none, and never those that were dropped. The delivery is open until they are closed, and its
+    sums are made anew.
     """
     with transaction.atomic():
         opened = changed(
             """
             UPDATE feeds_batch SET state = 'open', attempts_allowed = attempts + %(attempts)s, lease_until = NULL,
                 nudged_at = 'epoch', closed_at = NULL
-            WHERE post_id = %(post_id)s AND state = 'dead'
+            WHERE post_id = %(post_id)s AND state = 'dead' AND dropped_at IS NULL
             """,
             post_id=post_id,
             attempts=settings.BATCH_ATTEMPTS,
@@ -497,6 +498,17 @@ def redrive(post_id: int) -> int:
             post_id=post_id,
         )
     return opened
+
+
+def drop(post_id: int) -> int:
+    """Gives up the post's dead batches for good: they stay counted as failed, and nobody need look at them. How many."""
+    return changed(
+        """
+        UPDATE feeds_batch SET dropped_at = now()
+        WHERE post_id = %(post_id)s AND state = 'dead' AND dropped_at IS NULL
+        """,
+        post_id=post_id,
+    )
 
 
 def finish_overdue() -> int:
@@ -513,12 +525,12 @@ def finish_overdue() -> int:
 
 
 def gauges() -> dict[str, int]:
-    """Deliveries not closed, batches open, batches dead."""
+    """Deliveries not closed, batches open, batches dead that nobody dropped."""
     [found] = rows(
         """
         SELECT (SELECT count(*) FROM feeds_delivery WHERE state <> 'closed'),
             (SELECT count(*) FROM feeds_batch WHERE state = 'open'),
-            (SELECT count(*) FROM feeds_batch WHERE state = 'dead')
+            (SELECT count(*) FROM feeds_batch WHERE state = 'dead' AND dropped_at IS NULL)
         """
     )
     return dict(zip(("deliveries_open", "batches_open", "batches_dead"), found, strict=True))

@@ -406,6 +406,7 @@ class Batch(models.Model):
     nudged_at = models.DateTimeField(db_default=Now())
     claimed_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
+    dropped_at = models.DateTimeField(null=True)  # somebody gave up the dead batch for good
     delivered = models.IntegerField(db_default=0)
     skipped_inactive = models.IntegerField(db_default=0)
     skipped_hidden = models.IntegerField(db_default=0)

@@ -8,7 +8,7 @@ sent again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -347,6 +347,20 @@ def send_again(row_id: int) -> bool:
             """,
             row_id=row_id,
         )
+    )
+
+
+def send_failed_again(subject_id: int, tasks: Iterable[str]) -> int:
+    """Does the same for those of the subject's tasks that were given up. How many."""
+    return changed(
+        """
+        UPDATE feeds_outbox SET sent_at = NULL, due_at = now(), attempts = 0
+        WHERE subject_id = %(subject_id)s AND task = ANY(%(tasks)s) AND done_at IS NULL AND attempts >= %(allowed)s
+          AND coalesce(lease_until, '-infinity') < now()
+        """,
+        subject_id=subject_id,
+        tasks=list(tasks),
+        allowed=ATTEMPTS,
     )
 
 

@@ -31,7 +31,7 @@ LISTS = {
         *(f"visibility={name}" for name in ("public", "unlisted", "private", "direct")),
         *(f"kind={name}" for name in ("post", "reply", "reblog")),
     ],
-    "feeds/delivery": [f"state={name}" for name in ("open", "closed", "with+failed", "cancelled")],
+    "feeds/delivery": [f"state={name}" for name in ("open", "closed", "with+failed", "with+dead+batches", "cancelled")],
     "feeds/outbox": [*(f"state={name}" for name in ("unsent", "sent", "failed", "done")), "task=delete_account"],
 }
 
@@ -253,7 +253,7 @@ def test_deliveries_show_how_far_they_are(admin: Client, deliveries: dict[str, D
     assert found("") == {*by_name.values(), retraction}
     assert found("state=open") == {by_name["queued"], by_name["pushing"], by_name["cancelled"], retraction}
     assert found("state=closed") == {by_name["closed"], by_name["failed"]}
-    assert found("state=with+failed") == {by_name["failed"]}
+    assert found("state=with+failed") == found("state=with+dead+batches") == {by_name["failed"]}
     assert found("state=cancelled") == {by_name["cancelled"]}
     assert found(f"q={deliveries['pushing'].post_id}") == {by_name["pushing"]}
     rows = admin.get("/admin/feeds/delivery/").context["cl"].result_list
@@ -354,11 +354,23 @@ def test_posts_are_deleted_for_their_authors(admin: Client) -> None:
     assert set(Delivery.objects.filter(kind="retract").values_list("post", flat=True)) == {first.pk, second.pk}
 
 
-def test_dead_batches_are_driven_again(admin: Client, deliveries: dict[str, Delivery]) -> None:
-    answer = act(admin, "feeds/delivery", "redrive", deliveries["failed"], deliveries["closed"])
-    assert said(answer) == ["1 of 2 driven again."]
+def test_dead_batches_are_replayed(admin: Client, deliveries: dict[str, Delivery]) -> None:
+    answer = act(admin, "feeds/delivery", "replay", deliveries["failed"], deliveries["closed"])
+    assert said(answer) == ["1 of 2 replayed."]
     assert Batch.objects.get(post=deliveries["failed"].post_id, batch_no=1).state == "open"
     assert Delivery.objects.get(pk=deliveries["failed"].pk).state == "pushing"
+
+
+def test_dead_batches_are_dropped_once_that_is_confirmed_and_for_good(
+    admin: Client, deliveries: dict[str, Delivery]
+) -> None:
+    chosen = deliveries["failed"], deliveries["closed"]
+    act(admin, "feeds/delivery", "drop", *chosen)
+    assert shown(admin, "feeds/delivery/?state=with+dead+batches") == [deliveries["failed"].pk]
+    assert said(act(admin, "feeds/delivery", "drop", *chosen, confirmed="yes")) == ["1 of 2 dropped."]
+    assert shown(admin, "feeds/delivery/?state=with+dead+batches") == []
+    assert shown(admin, "feeds/delivery/?state=with+failed") == [deliveries["failed"].pk]
+    assert said(act(admin, "feeds/delivery", "replay", *chosen)) == ["0 of 2 replayed."]
 
 
 def test_a_fan_out_is_cancelled_once_that_is_confirmed(admin: Client, deliveries: dict[str, Delivery]) -> None:

@@ -135,6 +135,26 @@ class CancelDelivery(APIView):
         return Response(serializers.delivery(deliveries.report(post_id)))
 
 
+class ReplayDelivery(APIView):
+    scopes = {"POST": "write:statuses"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        if not request.user.is_staff:
+            raise PermissionDenied
+        deliveries.replay(post_id=post_id)
+        return Response(serializers.delivery(deliveries.report(post_id)))
+
+
+class DropDelivery(APIView):
+    scopes = {"POST": "write:statuses"}
+
+    def post(self, request: AccountRequest, post_id: int) -> Response:
+        if not request.user.is_staff:
+            raise PermissionDenied
+        deliveries.drop(post_id=post_id)
+        return Response(serializers.delivery(deliveries.report(post_id)))
+
+
 def answer(request: AnyRequest | AccountRequest, post: Post) -> HttpResponse:
     """The post as it is now."""
     return serializers.status_alone(request, post.entity or entities.post(post, request.user))

@@ -7,6 +7,7 @@ from django.urls.converters import IntConverter
 
 from . import (
     accounts,
+    admin,
     lists,
     markers,
     marks,
@@ -74,6 +75,8 @@ ROUTES: dict[str, Any] = {
     "api/v1/statuses/<id:post_id>/delivery": statuses.Delivery.as_view(),
     "api/v1/statuses/<id:post_id>/explain": statuses.Explain.as_view(),
     "api/v1/statuses/<id:post_id>/delivery/cancel": statuses.CancelDelivery.as_view(),
+    "api/v1/statuses/<id:post_id>/delivery/replay": statuses.ReplayDelivery.as_view(),
+    "api/v1/statuses/<id:post_id>/delivery/drop": statuses.DropDelivery.as_view(),
     # Marks
     "api/v1/statuses/<id:post_id>/favourite": marks.Favourite.as_view(),
     "api/v1/statuses/<id:post_id>/unfavourite": marks.Unfavourite.as_view(),
@@ -105,6 +108,7 @@ ROUTES: dict[str, Any] = {
     "api/v1/notifications/<id:notification_id>/dismiss": notifications.Dismiss.as_view(),
     "api/v1/markers": markers.Markers.as_view(),
     # Operations
+    "api/v1/admin/deliveries": admin.Deliveries.as_view(),
     "healthz": operations.healthz,
     "metrics": operations.metrics,
     "avatars/default.svg": operations.picture,
