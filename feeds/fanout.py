@@ -511,6 +511,17 @@ def drop(post_id: int) -> int:
     )
 
 
+def reopen() -> int:
+    """Opens deliveries of which a batch is open: they were just being closed when their dead batches were driven again."""
+    return changed(
+        """
+        UPDATE feeds_delivery d SET state = 'pushing'
+        FROM (SELECT DISTINCT post_id, kind FROM feeds_batch WHERE state = 'open') b
+        WHERE d.post_id = b.post_id AND d.kind = b.kind AND d.state = 'closed'
+        """
+    )
+
+
 def finish_overdue() -> int:
     """Closes deliveries whose last batch closed some seconds ago: their callback got lost."""
     overdue = rows(

@@ -149,10 +149,12 @@ def reconcile() -> dict[str, int]:
     if not rows("SELECT pg_try_advisory_lock(%(lock)s)", lock=RECONCILER)[0][0]:
         return {}
     try:
+        reopened = fanout.reopen()  # before their batches are sent: else these find nothing to finish
         nudged = fanout.nudge()
         for key in nudged:
             push_batch_alone.delay(*key, closed_by="reconciler")
         return {
+            "reopened": reopened,
             "nudged": len(nudged),
             "buried": fanout.bury(),
             "finished": fanout.finish_overdue(),

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from feeds import actions, deliveries, fanout, outbox, tasks, timelines
-from feeds.models import Batch, Outbox
+from feeds.models import Batch, Delivery, Outbox
 from tests.factories import PostFactory, star
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +115,15 @@ def test_a_batch_that_dies_after_a_drop_is_to_be_looked_at(failed):
     assert run("replay", failed.pk).startswith("1 batches")
     reconcile()
     assert deliveries.report(failed.pk)["failed"] == 1
+
+
+def test_a_delivery_that_was_closed_while_its_batches_were_opened_is_opened_and_corrected(failed):
+    fanout.redrive(failed.pk)
+    Delivery.objects.update(state="closed")  # by a finish that saw the batches as they were before
+    assert fanout.reopen() == 1
+    assert fanout.reopen() == 0
+    reconcile()
+    assert deliveries.report(failed.pk)["delivered"] == 3
 
 
 def test_what_nobody_knows_is_named():
