@@ -111,6 +111,7 @@ def _delete_posts(account_id: int) -> bool:
         PostEdit.objects.filter(post__in=found).delete()
         SearchEntry.objects.filter(post__in=found).delete()
         _uncount(replies=[answered for answered, _ in deleted], reblogs=[original for _, original in deleted])
+        Account.objects.filter(pk=account_id).update(statuses_count=F("statuses_count") - len(deleted))
     if found:
         return True
     [(left,)] = rows(

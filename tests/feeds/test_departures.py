@@ -52,7 +52,7 @@ def test_a_deleted_accounts_posts_leave_all_timelines_and_its_own_goes(drain):  
     assert (counters(other), counters(reader)) == ((1, 0), (0, 1))
 
 
-def test_the_counters_of_others_posts_are_right_afterwards(drain):
+def test_the_counters_of_others_posts_and_its_own_are_right_afterwards(drain):
     post, account = PostFactory(), AccountFactory()
     reply = PostFactory(author=account, in_reply_to=post)
     PostFactory(author=account, in_reply_to=post)
@@ -70,6 +70,8 @@ def test_the_counters_of_others_posts_are_right_afterwards(drain):
         departures.delete_account(account.pk)
         post.refresh_from_db()
         assert (post.replies_count, post.reblogs_count, post.favourites_count) == (1, 0, 1)
+        account.refresh_from_db()
+        assert (account.statuses_count, account.followers_count, account.following_count) == (0, 0, 0)
     assert post.version > version, "cached counts are not shown any more"
     assert Favourite.objects.count() == 1
 
