@@ -259,7 +259,8 @@ CELERY_TASK_QUEUES: dict[str, Any] = {
     for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")
 }
 if not ON_REDIS:
-    CELERY_TASK_QUEUES["dead"] = {"queue_arguments": {"x-queue-type": "quorum"}}  # for people: no worker reads it
+    # For people: no worker reads it. Each look at a message counts as a delivery, of which RabbitMQ 4 allows 20 by default.
+    CELERY_TASK_QUEUES["dead"] = {"queue_arguments": {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}}
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DEDUPLICATE_SUCCESSFUL_TASKS = False

@@ -30,6 +30,14 @@ WORKERS = ("relay", "worker-fanout", "worker-bulk", "worker", "beat")
 BROKER = "broker" if settings.ON_REDIS else "rabbitmq"  # the program
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that only make sense on RabbitMQ are none of a session on Redis."""
+    if settings.ON_REDIS:
+        others = [item for item in items if item.get_closest_marker("rabbitmq")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(autouse=True)
 def apart(request: pytest.FixtureRequest, services: Instance) -> None:
     """Keeps a test from its neighbours: Redis is empty, and no worker of an earlier one takes up what this one commits.

@@ -138,6 +138,12 @@ def test_what_nobody_knows_is_named():
         run()
 
 
+def test_redis_sets_no_message_apart(settings):
+    settings.ON_REDIS = True
+    with pytest.raises(CommandError, match="the broker is Redis, which sets no message apart"):
+        run("dead-letters")
+
+
 def test_a_list_looks_at_no_closed_delivery():
     """Deliveries and batches that ended well are most of the rows there are."""
     with connection.cursor() as cursor:

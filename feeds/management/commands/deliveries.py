@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from kombu.exceptions import OperationalError
 
-from feeds import deliveries, fanout
+from feeds import dead_letters, deliveries, fanout
 from feeds.deliveries import Record
 from feeds.management.arguments import positive, post_id
 from feeds.management.progress import print_table
@@ -37,13 +40,18 @@ DROP = (
     "and they can't be replayed. Their followers stay counted as failed; `verify_timelines --post POST --repair` gives them "
     "the post nevertheless. Batches that are still open are left alone. A second time changes nothing."
 )
+DEAD_LETTERS = (
+    "Lists the messages that RabbitMQ set apart, in the queue `dead`, since they ended their worker time and again: the "
+    "task, its arguments (ids of outbox rows, or a batch's key), and why they were set apart. Their rows need nothing: they "
+    "are tried again until their attempts are spent. With --discard what is listed is thrown away."
+)
 
 
 class Command(BaseCommand):
     help = "Looks after fan-outs that failed, or do not end. Each of the words has a --help of its own."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        words = parser.add_subparsers(metavar="list|show|replay|drop", required=True)
+        words = parser.add_subparsers(metavar="list|show|replay|drop|dead-letters", required=True)
         listing = _word(words, "list", "what is to be looked at", LIST, self.list)
         listing.add_argument("--state", choices=[*deliveries.STANDINGS], help="only these; dropped ones, too")
         listing.add_argument("--limit", type=positive, default=50, metavar="N", help="N at most (50)")
@@ -54,6 +62,9 @@ class Command(BaseCommand):
         ):
             about = _word(words, word, help_, description, run)
             about.add_argument("post", type=post_id, metavar="POST", help="the id of a post")
+        letters = _word(words, "dead-letters", "messages that RabbitMQ set apart", DEAD_LETTERS, self.dead_letters)
+        letters.add_argument("--discard", action="store_true", help="throw away those that are listed")
+        letters.add_argument("--limit", type=positive, default=1000, metavar="N", help="N at most (1000)")
 
     def handle(self, *, run: Callable[..., None], **options: Any) -> None:
         try:
@@ -100,6 +111,22 @@ class Command(BaseCommand):
         dropped = deliveries.drop(post_id=post)
         said = f"{dropped:,} dead batches of post {post} are dropped" if dropped else f"nothing of post {post} is dead"
         self.stdout.write(said)
+
+    def dead_letters(self, *, discard: bool, limit: int, **_: Any) -> None:
+        if settings.ON_REDIS:
+            raise CommandError("the broker is Redis, which sets no message apart")
+        try:
+            found = dead_letters.look(most=limit, discard=discard)
+        except OperationalError as error:
+            raise CommandError(f"the broker did not answer: {error}") from error
+        if not found:
+            self.stdout.write("no message is set apart")
+            return
+        print_table(self.stdout, ("task", "arguments", "queue", "reason"), map(astuple, found))
+        if len(found) == limit:
+            self.stdout.write("and maybe more")
+        if discard:
+            self.stdout.write(f"{len(found):,} messages are discarded")
 
 
 def _word(words: Any, name: str, help_: str, description: str, run: Callable[..., None]) -> ArgumentParser:
