@@ -28,6 +28,7 @@ _RANGE = """SELECT follower_id, id FROM followers_follow
     WHERE (followee_id, follower_id) >= ({author}, {lo}) AND (followee_id, follower_id) < ({author}, {hi})
     ORDER BY followee_id, follower_id OFFSET {skip}"""
 COUNTED = ("delivered", "skipped_inactive", "skipped_hidden", "gone")  # of each batch
+GAUGED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the more there is to be done
 Counts = Counter[str]
 
 
@@ -536,12 +537,13 @@ def finish_overdue() -> int:
 
 
 def gauges() -> dict[str, int]:
-    """Deliveries not closed, batches open, batches dead that nobody dropped."""
+    """Deliveries not closed, batches open, batches dead that nobody dropped. GAUGED means that or more."""
     [found] = rows(
         """
-        SELECT (SELECT count(*) FROM feeds_delivery WHERE state <> 'closed'),
-            (SELECT count(*) FROM feeds_batch WHERE state = 'open'),
-            (SELECT count(*) FROM feeds_batch WHERE state = 'dead' AND dropped_at IS NULL)
-        """
+        SELECT (SELECT count(*) FROM (SELECT 1 FROM feeds_delivery WHERE state <> 'closed' LIMIT %(most)s) d),
+            (SELECT count(*) FROM (SELECT 1 FROM feeds_batch WHERE state = 'open' LIMIT %(most)s) b),
+            (SELECT count(*) FROM (SELECT 1 FROM feeds_batch WHERE state = 'dead' AND dropped_at IS NULL LIMIT %(most)s) b)
+        """,
+        most=GAUGED,
     )
     return dict(zip(("deliveries_open", "batches_open", "batches_dead"), found, strict=True))

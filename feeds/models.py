@@ -429,6 +429,7 @@ class Outbox(models.Model):
     task = models.CharField(max_length=40)  # what is to be done
     subject_id = models.BigIntegerField()  # the post, or the account
     object_id = models.BigIntegerField(null=True)  # the other account: the followee, or who favoured the post
+    audience = models.SmallIntegerField(db_default=0)  # of a fan-out: how large, in outbox.AUDIENCES
     created_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True)
@@ -442,7 +443,9 @@ class Outbox(models.Model):
     class Meta:
         verbose_name = "task"
         indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["task", "due_at"], condition=models.Q(sent_at=None), name="outbox_due"),
+            models.Index(
+                fields=["task", "audience", "due_at"], condition=models.Q(sent_at=None), name="outbox_waiting"
+            ),
             models.Index(
                 fields=["task", "sent_at"],
                 condition=models.Q(done_at=None, sent_at__isnull=False),

@@ -44,20 +44,32 @@ CHAINED = {"update_search_index": "backfill_tag"}
 ALONE = ("retract_post", "sync_pair", "rebuild_timeline", "delete_account")
 """Tasks whose rows each take a message of their own: they wait, or work for long, and none shall hold up another."""
 
+AUDIENCES = (0, 1, 2)
+"""What a fan-out's row says of its audience: it fits one batch; ten; more. Small ones go first."""
+
 BY_URGENCY = ["fan_out_post", *sorted({task for tasks in TASKS.values() for task in tasks} - {"fan_out_post"})]
+LANES = [(task, audience) for task in BY_URGENCY for audience in (AUDIENCES if task == "fan_out_post" else (0,))]
+"""Where rows wait, each in the order in which they are due."""
+
 CHANNEL, DONE = "outbox", "outbox_done"  # what the relay listens to: rows were recorded; a message is done
 WAKE = f"pg_notify('{CHANNEL}', '')"
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
+MOST_LARGE = 1  # fan-outs of each larger audience in a round: to plan and to publish one takes its worker a while
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
 PATIENT = ("send_notifications", "update_search_index", "refresh_cache")
 """Tasks that nobody waits for. Behind the fan-outs, as long as one of these is to be done, but for PATIENCE at most, they go
 one message at a time, with what LINGER collected; and not at all while more fan-outs wait than a message holds."""
+
+OVERTAKING = timedelta(hours=1)
+"""While small audiences wait, more of them than a message holds, larger ones let them pass: what is due up to so much later.
+So what an outage left is drained smallest first, and nothing starves."""
 
 LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
 PAUSE = 0.1  # seconds until the relay looks again whether what is in flight is done: it is told so sooner
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
 KEPT = timedelta(days=7)
+COUNTED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the longer the broker is down
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
 
 log = logging.getLogger(__name__)
@@ -97,14 +109,21 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
     rows(f"WITH asked AS ({asking(event, changes)}) SELECT {WAKE}", subject_id=subject_id, object_id=object_id)
 
 
-def asking(event: str, changes: str) -> str:
+def asking(event: str, changes: str, audience: str = "0") -> str:
     """`record` for a statement that makes its change itself: the SQL that asks for the tasks of each (subject_id, object_id)
-    in `changes`, a table or what stands for one. It has to WAKE the relay, too.
+    in `changes`, a table or what stands for one. It has to WAKE the relay, too. `audience`, of AUDIENCES, is a fan-out's.
     """
     tasks = ", ".join(f"'{task}'" for task in TASKS[event])
+    audiences = ", ".join(audience if task == "fan_out_post" else "0" for task in TASKS[event])
     return f"""
-        INSERT INTO feeds_outbox (event, task, subject_id, object_id)
-        SELECT '{event}', unnest(ARRAY[{tasks}]), subject_id, object_id FROM {changes} ON CONFLICT DO NOTHING"""
+        INSERT INTO feeds_outbox (event, task, audience, subject_id, object_id)
+        SELECT '{event}', unnest(ARRAY[{tasks}]), unnest(ARRAY[{audiences}]), subject_id, object_id FROM {changes}
+        ON CONFLICT DO NOTHING"""
+
+
+def audience(followers: str) -> str:
+    """SQL: which of AUDIENCES so many followers are, by the parameter `batch`."""
+    return f"({followers} > %(batch)s)::int + ({followers} > 10 * %(batch)s)::int"
 
 
 # The relay
@@ -119,7 +138,7 @@ class Sent(NamedTuple):
 
 
 def publish() -> Sent:
-    """Sends the oldest unsent rows of each task, the fan-outs first.
+    """Sends the oldest unsent rows of each task, the fan-outs first, and of these the small ones.
 
     It clocks itself: a task of which enough messages are on their way waits, and its rows collect meanwhile for a fuller
     message. So an idle service sends each row at once, and a busy one sends many together. A task that can't keep up
@@ -132,42 +151,46 @@ def publish() -> Sent:
         found = prepared(
             f"""
             WITH waiting AS MATERIALIZED (
-                SELECT *, (SELECT due_at FROM feeds_outbox WHERE task = t.task AND sent_at IS NULL
-                    ORDER BY due_at LIMIT 1) AS oldest
-                FROM unnest(%(tasks)s::text[], %(most)s::int[], %(in_flight)s::int[])
-                    WITH ORDINALITY t (task, most, in_flight, urgency)),
+                SELECT *, (SELECT due_at FROM feeds_outbox WHERE task = t.task AND audience = t.audience
+                    AND sent_at IS NULL ORDER BY due_at LIMIT 1) AS oldest
+                FROM unnest(%(tasks)s::text[], %(audiences)s::smallint[], %(most)s::int[], %(in_flight)s::int[])
+                    WITH ORDINALITY t (task, audience, most, in_flight, urgency)),
             placed AS MATERIALIZED (
                 SELECT *, task = ANY(%(patient)s) AND {_FANNING_OUT} AND oldest > now() - %(patience)s AS behind
                 FROM waiting WHERE oldest <= now()),
             tasks AS MATERIALIZED (
-                SELECT *, NOT behind OR (oldest <= now() - %(linger)s AND NOT {_RUSH}) AS ready,
+                SELECT *, CASE WHEN behind THEN oldest <= now() - %(linger)s AND NOT {_RUSH}
+                        WHEN audience > 0 THEN NOT {_OVERTAKEN} ELSE true END AS ready,
                     CASE WHEN behind THEN {_OTHERS_AT_WORK} OR row_number() OVER (PARTITION BY behind ORDER BY oldest) > 1
                         ELSE {_BUSY} END AS busy
                 FROM placed t),
             due AS (
                 SELECT o.id, urgency FROM tasks CROSS JOIN LATERAL (
-                    SELECT id FROM feeds_outbox WHERE task = tasks.task AND sent_at IS NULL AND due_at <= now()
+                    SELECT id FROM feeds_outbox WHERE task = tasks.task AND audience = tasks.audience
+                        AND sent_at IS NULL AND due_at <= now()
                     ORDER BY due_at LIMIT most FOR UPDATE SKIP LOCKED) o
                 WHERE ready AND NOT busy),
             sent AS (
                 UPDATE feeds_outbox o SET sent_at = now() FROM due WHERE o.id = due.id
-                RETURNING o.task, o.id, o.attempts, urgency)
-            SELECT task, id, attempts, full_up FROM (
+                RETURNING o.task, o.id, o.attempts, o.audience, urgency)
+            SELECT task, id, attempts, audience, full_up FROM (
                 SELECT *, false AS full_up FROM sent
                 UNION ALL
-                SELECT task, NULL, NULL, urgency, ready FROM tasks WHERE busy OR NOT ready) found
+                SELECT task, NULL, NULL, NULL, urgency, ready FROM tasks WHERE busy OR NOT ready) found
             ORDER BY urgency, id
             """,
-            tasks=BY_URGENCY,
+            tasks=[task for task, _ in LANES],
+            audiences=[audience for _, audience in LANES],
             lost_after=LOST_AFTER,
-            most=[MOST_ALONE if task in ALONE else MOST for task in BY_URGENCY],
-            in_flight=[1 if task in PATIENT else settings.OUTBOX_IN_FLIGHT for task in BY_URGENCY],
+            most=[MOST_ALONE if task in ALONE else MOST_LARGE if audience else MOST for task, audience in LANES],
+            in_flight=[1 if task in PATIENT else settings.OUTBOX_IN_FLIGHT for task, _ in LANES],
+            overtaking=OVERTAKING,
             patient=list(PATIENT),
             linger=LINGER,
             patience=PATIENCE,
             rush=MOST,
         )
-        due = [(task, row_id, attempts) for task, row_id, attempts, _ in found if row_id is not None]
+        due = [(task, row_id, attempts or large) for task, row_id, attempts, large, _ in found if row_id is not None]
         if due:
             # A worker's claim waits for our commit: nothing comes between.
             with current_app.producer_or_acquire() as producer:
@@ -179,7 +202,7 @@ def publish() -> Sent:
         return Sent(len(due), PAUSE, (DONE,))
     if full_up:
         return Sent(len(due), PAUSE, (DONE, CHANNEL))
-    if len(due) >= MOST_ALONE:  # a task may have had more
+    if len(due) >= MOST_ALONE or any(large for *_, large, _ in found):  # a lane may have had more
         return Sent(len(due), 0)
     return Sent(len(due), LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL)
 
@@ -194,10 +217,16 @@ _BUSY = """in_flight <= (SELECT count(*) FROM (
             AND sent_at < message.sent_at AND sent_at > now() - %(lost_after)s ORDER BY sent_at DESC LIMIT 1)
         FROM message WHERE sent_at IS NOT NULL)
     SELECT 1 FROM message WHERE sent_at < 'infinity' LIMIT in_flight) found)"""
-_RUSH = """EXISTS (
-    SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now() OFFSET %(rush)s)"""
+_CROWD = """EXISTS (
+    SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND audience = {audience} AND sent_at IS NULL AND due_at <= now()
+    OFFSET {most})"""
+_RUSH = _CROWD.format(audience=0, most="%(rush)s")
+# Smaller ones wait, more of them than a message holds, and were due before, or not too long afterwards.
+_OVERTAKEN = f"""EXISTS (
+    SELECT 1 FROM placed s WHERE s.task = t.task AND s.audience < t.audience AND s.oldest < t.oldest + %(overtaking)s
+        AND {_CROWD.format(audience="s.audience", most="s.most")})"""
 _FANNING_OUT = """EXISTS (
-    SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND sent_at IS NULL AND due_at <= now()
+    SELECT 1 FROM waiting WHERE task = 'fan_out_post' AND oldest <= now()
     UNION ALL
     SELECT 1 FROM feeds_outbox WHERE task = 'fan_out_post' AND done_at IS NULL AND sent_at > now() - %(lost_after)s)"""
 _OTHERS_AT_WORK = """EXISTS (
@@ -205,14 +234,15 @@ _OTHERS_AT_WORK = """EXISTS (
 
 
 def messages(found: list[tuple[str, int, int]]) -> list[tuple[str, list[int]]]:
-    """The messages, as (task, rows), for rows of (task, id, attempts).
+    """The messages, as (task, rows), for rows of (task, id, whether it goes alone, whatever its task).
 
-    A row that has burned an attempt goes alone: if it is the one to blame, it does not take its neighbours with it again.
+    So does one that has burned an attempt: if it is the one to blame, it does not take its neighbours with it again. And a
+    large fan-out, for which no small one shall wait.
     """
     together: dict[str, list[int]] = {}
     alone = []
-    for task, row_id, attempts in found:
-        if attempts or task in ALONE:
+    for task, row_id, apart in found:
+        if apart or task in ALONE:
             alone.append((task, [row_id]))
         else:
             together.setdefault(task, []).append(row_id)
@@ -370,12 +400,20 @@ def prune() -> int:
 
 
 def gauges() -> dict[str, Any]:
-    """What waits: rows not sent yet, the age of the oldest in seconds, rows sent and not done."""
+    """What waits: rows not sent yet, the age of the oldest in seconds, rows sent and not done. COUNTED means that or more."""
     [(unsent, age, undone)] = rows(
         """
-        SELECT count(*), coalesce(extract(epoch FROM now() - min(due_at)), 0)::float,
-            (SELECT count(*) FROM feeds_outbox WHERE sent_at IS NOT NULL AND done_at IS NULL)
-        FROM feeds_outbox WHERE sent_at IS NULL AND done_at IS NULL
-        """
+        SELECT (SELECT count(*) FROM (
+                SELECT 1 FROM feeds_outbox WHERE sent_at IS NULL AND done_at IS NULL LIMIT %(counted)s) f),
+            coalesce(extract(epoch FROM now() - min(oldest)), 0)::float,
+            (SELECT count(*) FROM (
+                SELECT 1 FROM feeds_outbox WHERE sent_at IS NOT NULL AND done_at IS NULL LIMIT %(counted)s) f)
+        FROM unnest(%(tasks)s::text[], %(audiences)s::smallint[]) t (task, audience) CROSS JOIN LATERAL (
+            SELECT due_at AS oldest FROM feeds_outbox WHERE task = t.task AND audience = t.audience AND sent_at IS NULL
+                AND done_at IS NULL ORDER BY due_at LIMIT 1) o
+        """,
+        counted=COUNTED,
+        tasks=[task for task, _ in LANES],
+        audiences=[audience for _, audience in LANES],
     )
     return {"unsent": unsent, "oldest_unsent_seconds": max(0.0, age), "undone": undone}

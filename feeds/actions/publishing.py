@@ -191,9 +191,11 @@ def _check_text(text: str, spoiler_text: str) -> None:
         raise ValidationError({"text": ValidationError(f"character limit of {TEXT_MAX} exceeded", "too_long")})
 
 
+_NEW_POST = "(SELECT post.id, NULL::bigint, audience FROM post, new) change (subject_id, object_id, audience)"
 _STATEMENT = f"""
     WITH new AS (
-        SELECT feeds_post_id(coalesce(%(at)s, clock_timestamp())) AS id, {NEXT_HOME_MODE} AS home_mode
+        SELECT feeds_post_id(coalesce(%(at)s, clock_timestamp())) AS id, {NEXT_HOME_MODE} AS home_mode,
+            {outbox.audience("a.followers_count")} AS audience
         FROM followers_account a WHERE a.id = %(author)s),
     first AS (
         INSERT INTO feeds_idempotencykey AS k (author_id, key, post_id)
@@ -212,7 +214,7 @@ _STATEMENT = f"""
         RETURNING *),
     delivery AS (
         INSERT INTO feeds_delivery (post_id, kind, state) SELECT id, '{Kind.PUSH}', '{Delivery.State.QUEUED}' FROM post),
-    asked AS ({outbox.asking("post.published", "(SELECT id, NULL::bigint FROM post) change (subject_id, object_id)")}),
+    asked AS ({outbox.asking("post.published", _NEW_POST, "audience")}),
     named AS (
         SELECT a.id, a.username FROM post, followers_account a WHERE a.username = ANY(%(names)s::text[]) AND a.is_active),
     mention AS (INSERT INTO feeds_mention (post_id, account_id) SELECT post.id, named.id FROM post, named ORDER BY 2),
@@ -266,6 +268,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
                     reblog_of=post.reblog_of_id,
                     names=texts.mentions(post.text),
                     tags=tags,
+                    batch=settings.FANOUT_BATCH,
                     pull_above=settings.PULL_ABOVE,
                     pull_below=settings.PULL_BELOW,
                 )

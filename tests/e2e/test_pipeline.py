@@ -9,10 +9,11 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
-from feeds import timelines
+from feeds import outbox, timelines
 from feeds.models import Batch, Outbox
-from tests.conftest import BROKER, WORKERS, eventually, forget_messages, messages
+from tests.conftest import BROKER, SMALL, WORKERS, eventually, forget_messages, messages
 from tests.factories import AccountFactory, star
 
 pytestmark = pytest.mark.e2e
@@ -95,6 +96,34 @@ def test_a_post_is_answered_while_broker_and_workers_are_down_and_delivered_afte
         workers.start(BROKER, *WORKERS)
     delivery(caller, post_id, 60)
     assert home(api, reader) == [post_id]
+
+
+def test_what_waits_for_a_broker_that_is_away_is_shown_and_then_sent_small_audiences_first(workers, api, monkeypatch):
+    monkeypatch.setattr(settings, "FANOUT_BATCH", int(SMALL["FANOUT_BATCH"]))  # of who posts, as of the workers
+    large, small = star(25)[0], star(1)[0]
+    log, waits = workers.log("relay"), Outbox.objects.filter(sent_at=None)
+    was = log.stat().st_size
+    workers.stop(BROKER)
+    try:
+        posts = [publish(api(large)) for _ in range(2)]
+        caller = api(small)
+        others = [publish(caller) for _ in range(outbox.MOST + 20)]
+        time.sleep(5)  # some tries of the relay's
+        gauges = dict(line.split() for line in api().get("/metrics").content.decode().splitlines() if line[0] != "#")
+        assert float(gauges["feedsvc_outbox_unsent"]) == waits.count() == 4 * (len(posts) + len(others))
+        oldest = (timezone.now() - waits.earliest("due_at").due_at).total_seconds()
+        assert float(gauges["feedsvc_outbox_oldest_unsent_seconds"]) == pytest.approx(oldest, abs=1)
+    finally:
+        workers.start(BROKER)
+    for post_id in posts:
+        delivery(api(large), post_id, 60)
+    sent = dict(Outbox.objects.filter(task="fan_out_post").values_list("subject_id", "sent_at"))
+    assert max(sent[int(one)] for one in others) <= min(sent[int(one)] for one in posts)
+    eventually(lambda: "the broker is back" in log.read_text()[was:], "the relay says so")
+    said = log.read_text()[was:].splitlines()
+    away, back = (line for line in said if "the broker" in line)
+    assert "is away" in away and "is back" in back
+    assert len(said) < 10, said
 
 
 def test_a_killed_worker_loses_no_delivery(workers, api):

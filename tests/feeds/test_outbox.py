@@ -262,3 +262,50 @@ def test_while_more_fan_outs_wait_than_a_message_holds_the_others_wait_but_not_f
         outbox.record("post.published", subject)
     assert outbox.publish()[0] == 4
     assert {task for task, _ in sent(broker)} == {"fan_out_post", "refresh_cache"}
+
+
+def fan_outs(*audiences: int) -> list[int]:
+    """Posts' fan-outs with these audiences, one second after the other: their rows."""
+    for subject, audience in enumerate(audiences):
+        outbox.record("post.published", subject)
+        due_at = timezone.now() - timedelta(seconds=60 - subject)
+        Outbox.objects.filter(task="fan_out_post", subject_id=subject).update(audience=audience, due_at=due_at)
+    Outbox.objects.exclude(task="fan_out_post").delete()
+    return ids_of("fan_out_post")
+
+
+def test_what_an_outage_left_is_drained_in_order_of_audience(broker, monkeypatch, settings):
+    monkeypatch.setattr(outbox, "MOST", 2)
+    settings.OUTBOX_IN_FLIGHT = 10
+    waves, chord, another, *small = fan_outs(2, 1, 1, 0, 0, 0, 0, 0)
+    found = []
+    while outbox.publish().rows:
+        found.append([row_ids for _, row_ids in sorted(sent(broker))])
+    assert found == [[small[:2]], [small[2:4]], [[chord], small[4:]], [[waves], [another]]]
+
+
+def test_a_large_fan_out_lets_pass_what_is_due_up_to_so_much_later_and_no_more(broker, monkeypatch):
+    monkeypatch.setattr(outbox, "MOST", 1)
+    large, first, *_ = fan_outs(1, 0, 0, 0)
+    Outbox.objects.filter(pk=large).update(due_at=timezone.now() - outbox.OVERTAKING - timedelta(minutes=2))
+    assert outbox.publish().rows == 2
+    assert sorted(sent(broker)) == [("fan_out_post", [large]), ("fan_out_post", [first])]
+
+
+def test_large_fan_outs_wait_for_no_small_ones_that_fit_a_message_and_hold_up_none(broker):
+    """Each has a message of its own, and the relay looks again at once."""
+    large, another, small = fan_outs(1, 1, 0)
+    assert outbox.publish() == (2, 0, (outbox.CHANNEL,))
+    assert sorted(sent(broker)) == [("fan_out_post", [large]), ("fan_out_post", [small])]
+    assert outbox.publish()[0] == 1
+    assert sent(broker) == [("fan_out_post", [another])]
+
+
+def test_gauges_count_what_waits_and_no_further_than_they_have_to(monkeypatch):
+    fan_outs(2, 1, 0)
+    Outbox.objects.filter(audience=0).update(sent_at=timezone.now())
+    found = outbox.gauges()
+    assert (found["unsent"], found["undone"]) == (2, 1)
+    assert 59 <= found["oldest_unsent_seconds"] < 70
+    monkeypatch.setattr(outbox, "COUNTED", 1)
+    assert (outbox.gauges()["unsent"], outbox.gauges()["undone"]) == (1, 1)

@@ -16,7 +16,14 @@ from feeds.models import Heartbeat
 
 HEARTBEAT_EVERY = 5  # seconds
 PACE = 0.01  # seconds from one round that sent something to the next: a message costs the same with more in it
-BACK_OFF_MOST = 5  # seconds between tries while a store or the broker is away
+BACK_OFF = (
+    0.2,
+    0.4,
+    0.8,
+    1.6,
+    3.2,
+    5,
+)  # seconds between tries while PostgreSQL or the broker is away; the last for good
 
 log = logging.getLogger("feeds.relay")
 
@@ -27,23 +34,22 @@ class Command(BaseCommand):
         "behind it). Runs until TERM or INT. Several may run side by side, on any machine."
     )
     stopping = False
+    away = ""  # what was, when it was last asked
+    away_since = 0.0
+    failures = 0  # in a row
 
     def handle(self, **_: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop)
-        failures = 0
+        log.info("the relay begins")
         while not self.stopping:
             try:
                 outbox.listen()
-                log.info("the relay listens")
-                failures = 0
                 self.relay()
             except (OperationalError, InterfaceError, BrokerError) as error:
-                failures += 1
-                pause = min(BACK_OFF_MOST, 0.1 * 2**failures)
-                log.warning("can't relay, next try in %.1f s: %s", pause, str(error).strip())
+                self.failed("the broker" if isinstance(error, BrokerError) else "PostgreSQL", error)
                 connection.close()
-                time.sleep(pause)
+                time.sleep(BACK_OFF[min(self.failures, len(BACK_OFF)) - 1])
 
     def relay(self) -> None:
         seen = 0.0
@@ -52,9 +58,22 @@ class Command(BaseCommand):
                 Heartbeat.objects.record("relay")
                 seen = time.monotonic()
             sent = outbox.publish()
+            if self.failures and (sent.rows or self.away != "the broker"):
+                self.recovered()
             if sent.rows:
                 time.sleep(PACE)
             outbox.wait(sent)
+
+    def failed(self, what: str, error: Exception) -> None:
+        """One line for an outage, however many tries it takes. What could not be sent stays in the outbox."""
+        self.failures += 1
+        if what != self.away:
+            self.away, self.away_since = what, time.monotonic()
+            log.warning("%s is away, what is due waits in the outbox: %s", what, str(error).strip())
+
+    def recovered(self) -> None:
+        log.info("%s is back after %.0f s", self.away, time.monotonic() - self.away_since)
+        self.away, self.failures = "", 0
 
     def stop(self, *_: Any) -> None:
         self.stopping = True
