@@ -6,6 +6,7 @@ Statements run in autocommit on the primary (the protocol counts on that), unles
 from __future__ import annotations
 
 import re
+import time
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -68,6 +69,18 @@ def changed(statement: str, **values: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.rowcount
+
+
+SLICE = 5_000  # rows that one statement deletes: its locks, and what it writes, are soon done with
+SWEEP_SECONDS = 3  # that one sweep takes at most: what is left is for the next one
+
+
+def swept(delete: str, **values: Any) -> int:
+    """How many rows went, by a DELETE of %(slice)s rows at most, executed until it finds fewer."""
+    gone, until = 0, time.monotonic() + SWEEP_SECONDS
+    while (found := changed(delete, slice=SLICE, **values)) == SLICE and time.monotonic() < until:
+        gone += found
+    return gone + found
 
 
 def prepared(statement: str, **values: Any) -> list[tuple[Any, ...]]:

@@ -42,7 +42,8 @@ BY_DEFAULT = ("open", "failed")
 def report(post_id: int) -> Record:
     """The delivery record of a post with its batches' progress and its tasks, as plain facts.
 
-    While it runs, the parts are the sums of the batches closed so far. Raises Delivery.DoesNotExist.
+    While it runs, the parts are the sums of the batches closed so far. Of one that ended long ago the batches are gone, and
+    with them `first_push_at`. Raises Delivery.DoesNotExist.
     """
     delivery = Delivery.objects.select_related("post__author").get(post_id=post_id, kind=Kind.PUSH)
     record = _record(delivery, _progress([delivery.pk])[delivery.pk])
@@ -113,6 +114,9 @@ def _record(delivery: Delivery, progress: Record) -> Record:
     parts = {part: int(getattr(delivery, part)) for part in PARTS}
     if delivery.state == Delivery.State.PUSHING:
         parts |= progress["parts"]
+    batches = progress["batches"]
+    if delivery.state == Delivery.State.CLOSED:
+        batches |= {"total": delivery.batches, "done": delivery.batches - batches["failed"]}
     return {
         "id": delivery.post_id,
         "kind": delivery.kind,
@@ -120,7 +124,7 @@ def _record(delivery: Delivery, progress: Record) -> Record:
         "state": "cancelled" if delivery.cancelled_at else STATES[delivery.state],
         "closed_by": delivery.closed_by,
         **parts,
-        "batches": progress["batches"],
+        "batches": batches,
         "queued_at": iso(delivery.queued_at),
         "first_push_at": iso(progress["first_push_at"]),
         "finished_at": iso(delivery.finished_at),

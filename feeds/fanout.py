@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 
 from . import timelines
-from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows
+from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows, swept
 from .models import Kind, Post, PostMode
 
 EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
@@ -534,6 +534,26 @@ def finish_overdue() -> int:
         """
     )
     return sum(finish(post_id, kind, "reconciler") for post_id, kind in overdue)
+
+
+def prune() -> int:
+    """Deletes batches of deliveries that ended long ago: their counts are summed in the delivery.
+
+    Not where a batch is dead: to be driven again it needs the counts of the others.
+    """
+    return swept(
+        f"""
+        DELETE FROM feeds_batch WHERE (post_id, kind, batch_no) IN (
+            SELECT post_id, kind, batch_no FROM feeds_batch b
+            WHERE state = 'done' AND closed_at < now() - %(kept)s AND {exists(_ENDED)}
+            ORDER BY closed_at LIMIT %(slice)s)
+        """,
+        kept=settings.KEEP_BATCHES,
+    )
+
+
+_ENDED = """SELECT 1 FROM feeds_delivery WHERE post_id = b.post_id AND kind = b.kind
+    AND state = 'closed' AND failed = 0 AND finished_at < now() - %(kept)s"""
 
 
 def gauges() -> dict[str, int]:

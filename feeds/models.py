@@ -320,7 +320,7 @@ class SearchEntry(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """An author's key for one POST, kept for an hour: the same key again is the same post, not another one."""
+    """An author's key for one POST, kept for KEEP_KEYS: the same key again is the same post, not another one."""
 
     author = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=255)
@@ -415,7 +415,9 @@ class Batch(models.Model):
 
     class Meta:
         indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["author_id"], condition=models.Q(state="open"), name="batch_open")
+            models.Index(fields=["author_id"], condition=models.Q(state="open"), name="batch_open"),
+            # Those that are dead, and those that ended long ago.
+            models.Index(fields=["state", "closed_at"], condition=~models.Q(state="open"), name="batch_ended"),
         ]
 
     def __str__(self) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from followers.models import Account, Follow
 
-from .database import changed, rows
+from .database import changed, rows, swept
 from .entities import iso
 from .models import MENTIONS_BLOCKED, VISIBLE, Favourite, Marker, Notification
 from .posts import Cursor
@@ -147,6 +149,18 @@ def unread_count(account: Account, most: int = 100) -> int:
     marker = Marker.objects.filter(account=account, timeline=Marker.Timeline.NOTIFICATIONS).first()
     read = marker.last_read_id if marker else 0
     return len(_readable(account, where="n.id > %(read)s", order="DESC", limit=most, read=read))
+
+
+def prune() -> int:
+    """Deletes notifications of long ago, read or not. Ids come in the order of time: the lowest are looked at."""
+    return swept(
+        """
+        DELETE FROM feeds_notification WHERE id = ANY(ARRAY(
+            SELECT id FROM (SELECT id, created_at FROM feeds_notification ORDER BY id LIMIT %(slice)s) lowest
+            WHERE created_at < now() - %(kept)s))
+        """,
+        kept=settings.KEEP_NOTIFICATIONS,
+    )
 
 
 def _readable(account: Account, *, where: str, order: str, limit: int, **values: object) -> list[Told]:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from . import metrics
-from .database import STORE_ERRORS, changed, is_away, likely, prepared, rows
+from .database import STORE_ERRORS, changed, is_away, likely, prepared, rows, swept
 
 TASKS = {
     "post.published": ("fan_out_post", "send_notifications", "update_search_index", "refresh_cache"),  # reblogs, too
@@ -68,7 +68,6 @@ LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
 PAUSE = 0.1  # seconds until the relay looks again whether what is in flight is done: it is told so sooner
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
-KEPT = timedelta(days=7)
 COUNTED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the longer the broker is down
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
 
@@ -395,8 +394,16 @@ def send_failed_again(subject_id: int, tasks: Iterable[str]) -> int:
 
 
 def prune() -> int:
-    """Deletes rows that were done long ago."""
-    return changed("DELETE FROM feeds_outbox WHERE done_at < now() - %(kept)s", kept=KEPT)
+    """Deletes rows that were done long ago. Ids come in the order of time: the lowest are looked at, with no index more."""
+    return swept(
+        """
+        DELETE FROM feeds_outbox WHERE id = ANY(ARRAY(
+            SELECT id FROM (
+                SELECT id, done_at FROM feeds_outbox WHERE done_at IS NOT NULL ORDER BY id LIMIT %(slice)s) lowest
+            WHERE done_at < now() - %(kept)s))
+        """,
+        kept=settings.KEEP_OUTBOX,
+    )
 
 
 def gauges() -> dict[str, Any]:

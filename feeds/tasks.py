@@ -181,4 +181,9 @@ def verify_sample() -> str:
 @shared_task(name="prune")
 def prune() -> dict[str, int]:
     """Beat's broom: what nobody will ask for any more."""
-    return {"outbox": outbox.prune(), "keys": actions.prune_keys()}
+    return {
+        "outbox": outbox.prune(),
+        "batches": fanout.prune(),
+        "notifications": notifications.prune(),
+        "keys": actions.prune_keys(),
+    }

@@ -4,6 +4,7 @@ README.md has the table. A wrong value stops the process at start, with one line
 """
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,6 +80,13 @@ try:
     OUTBOX_POLL = _positive("OUTBOX_POLL", 1)  # seconds; NOTIFY wakes the relay sooner
     # Messages of fan-outs that are sent and not done: one for each process of all worker-fanout. Then the next is sent.
     OUTBOX_IN_FLIGHT = _positive("OUTBOX_IN_FLIGHT", 2)
+
+    # -- how long is kept what is done
+    KEEP_OUTBOX = timedelta(days=_positive("KEEP_OUTBOX", 7))  # tasks: to see what became of a post
+    # Of deliveries without a dead batch, whose counts the delivery has: to see who was slow.
+    KEEP_BATCHES = timedelta(days=_positive("KEEP_BATCHES", 30))
+    KEEP_NOTIFICATIONS = timedelta(days=_positive("KEEP_NOTIFICATIONS", 90))  # nobody reads that far back
+    KEEP_KEYS = timedelta(hours=_positive("KEEP_KEYS", 1))  # Idempotency-Keys: longer than any client tries again
     if PULL_BELOW > PULL_ABOVE:
         raise EnvError("PULL_BELOW must not be greater than PULL_ABOVE")
     if LEASE < FENCE + 10:
@@ -297,7 +305,7 @@ CELERY_BEAT_SCHEDULE = {
     "reconcile": {"task": "reconcile", "schedule": RECONCILE_EVERY, "options": {"expires": RECONCILE_EVERY}},
     "evict_inactive": {"task": "evict_inactive", "schedule": 3600, "options": {"expires": 3600}},
     "verify_sample": {"task": "verify_sample", "schedule": 600, "options": {"expires": 600}},
-    "prune": {"task": "prune", "schedule": 3600, "options": {"expires": 3600}},
+    "prune": {"task": "prune", "schedule": 60, "options": {"expires": 60}},
 }
 
 LOGGING = {

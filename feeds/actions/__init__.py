@@ -40,7 +40,6 @@ from .marks import (
     unpin,
 )
 from .publishing import (
-    KEY_KEPT,
     TEXT_MAX,
     cancel_delivery,
     delete_post,
@@ -53,7 +52,6 @@ from .publishing import (
 
 __all__ = [
     "ACTIVE_NOTED_EVERY",
-    "KEY_KEPT",
     "TEXT_MAX",
     "add_to_list",
     "block",

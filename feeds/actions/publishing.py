@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import SimpleNamespace
 
 from django.conf import settings
@@ -17,11 +17,10 @@ from followers.models import NEXT_HOME_MODE, Account, HomeMode
 
 from .. import entities, outbox
 from .. import text as texts
-from ..database import changed, prepared
+from ..database import changed, prepared, swept
 from ..entities import AUTHOR, Entity
 from ..models import (
     Delivery,
-    IdempotencyKey,
     Kind,
     Mention,
     Post,
@@ -33,7 +32,6 @@ from ..models import (
 )
 
 TEXT_MAX = 500  # characters
-KEY_KEPT = timedelta(hours=1)  # an Idempotency-Key
 ID_TRIES = 20  # two posts of one millisecond clash once in 2,048; then the next number of the sequence is taken
 
 
@@ -51,7 +49,7 @@ def publish_post(
 ) -> Post:
     """A new post, safe in PostgreSQL with its delivery record and its outbox rows once this returns.
 
-    The same idempotency key within an hour gives the post of the first call; Post.DoesNotExist if it was deleted since.
+    The same idempotency key within KEEP_KEYS gives the post of the first call; Post.DoesNotExist if it was deleted since.
     `created_at` dates it back (imports): it takes its place in timelines by that. Raises ValidationError.
     """
     _check_text(text, spoiler_text)
@@ -180,8 +178,13 @@ def cancel_delivery(*, post_id: int) -> bool:
 
 def prune_keys() -> int:
     """Deletes idempotency keys that no longer count."""
-    deleted, _ = IdempotencyKey.objects.filter(created_at__lt=Now() - KEY_KEPT).delete()
-    return deleted
+    return swept(
+        """
+        DELETE FROM feeds_idempotencykey WHERE id IN (
+            SELECT id FROM feeds_idempotencykey WHERE created_at < now() - %(kept)s ORDER BY created_at LIMIT %(slice)s)
+        """,
+        kept=settings.KEEP_KEYS,
+    )
 
 
 def _check_text(text: str, spoiler_text: str) -> None:
@@ -257,7 +260,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
                     author=post.author_id,
                     at=created_at,
                     key=key,
-                    kept=KEY_KEPT,
+                    kept=settings.KEEP_KEYS,
                     text=post.text,
                     spoiler_text=post.spoiler_text,
                     sensitive=post.sensitive,

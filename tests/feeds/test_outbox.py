@@ -86,13 +86,6 @@ def test_what_was_sent_and_not_done_is_sent_again(row, settings):
     assert outbox.gauges()["unsent"] == 1
 
 
-def test_done_rows_are_pruned_after_a_week_and_others_never(row):
-    outbox.record("follow.deleted", 1, 2)
-    Outbox.objects.filter(pk=row.pk).update(done_at=timezone.now() - outbox.KEPT - timedelta(minutes=1))
-    assert outbox.prune() == 1
-    assert Outbox.objects.count() == 1
-
-
 def test_one_rebuild_of_a_reader_is_open_at_a_time():
     reader = AccountFactory()
     for _ in range(2):
