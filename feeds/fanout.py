@@ -8,6 +8,8 @@ called without a worker; tasks.py composes the chord. docs/protocol.md explains 
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +19,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from . import timelines
+from . import logs, timelines
 from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows, swept
 from .models import Kind, Post, PostMode
 
@@ -30,6 +32,8 @@ _RANGE = """SELECT follower_id, id FROM followers_follow
 COUNTED = ("delivered", "skipped_inactive", "skipped_hidden", "gone")  # of each batch
 GAUGED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the more there is to be done
 Counts = Counter[str]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Claim:
     cut: int
     direct: bool
     deadline: int
+    request_id: str | None = None  # of the post's; where many are together, their task knows them
 
 
 @dataclass(frozen=True)
@@ -183,12 +188,17 @@ def deliver(post_id: int, kind: str, batch_no: int) -> str:
     claim = _claim(post_id, kind, batch_no)
     if claim is None:
         return "not mine"
+    logs.about([claim.request_id])
+    began = time.perf_counter()
     try:
-        return _push(claim) if kind == Kind.PUSH else _retract(claim)
+        result = _push(claim) if kind == Kind.PUSH else _retract(claim)
     except STORE_ERRORS as error:
         if is_away(error):
             _give_back([claim])
         raise
+    seconds = round(time.perf_counter() - began, 4)
+    logs.say(log, "batch", post=post_id, kind=kind, batch=batch_no, size=claim.size, result=result, seconds=seconds)
+    return result
 
 
 def deliver_small(claims: list[Claim]) -> None:
@@ -251,7 +261,9 @@ def _claim(post_id: int, kind: str, batch_no: int) -> Claim | None:
           AND (b.lease_until IS NULL OR b.lease_until < now()) AND b.attempts < b.attempts_allowed
           AND d.post_id = b.post_id AND d.kind = b.kind AND p.id = b.post_id
         RETURNING b.lease_no, b.author_id, b.lo, b.hi, b.size, d.cut, p.visibility = 'direct',
-            floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
+            floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint,
+            (SELECT request_id FROM feeds_outbox WHERE subject_id = b.post_id
+                AND task = CASE b.kind WHEN 'push' THEN 'fan_out_post' ELSE 'retract_post' END LIMIT 1)
         """,
         post_id=post_id,
         kind=kind,

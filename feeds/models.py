@@ -432,6 +432,7 @@ class Outbox(models.Model):
     subject_id = models.BigIntegerField()  # the post, or the account
     object_id = models.BigIntegerField(null=True)  # the other account: the followee, or who favoured the post
     audience = models.SmallIntegerField(db_default=0)  # of a fan-out: how large, in outbox.AUDIENCES
+    request_id = models.CharField(max_length=64, null=True)  # of the HTTP request that asked for it
     created_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True)

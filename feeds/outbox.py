@@ -19,7 +19,7 @@ from celery.canvas import Signature
 from django.conf import settings
 from django.db import connection, transaction
 
-from . import metrics
+from . import logs, metrics
 from .database import STORE_ERRORS, changed, is_away, likely, prepared, rows, swept
 
 TASKS = {
@@ -85,6 +85,7 @@ class Work:
     object_id: int  # 0 where the task has none
     waited: bool
     deadline: int
+    request_id: str | None  # whose change it was; None of a command, or of old
 
 
 class Later(Exception):
@@ -105,18 +106,25 @@ def record(event: str, subject_id: int, object_id: int | None = None) -> None:
     A rebuild that is asked for while one is open is the same rebuild.
     """
     changes = "(SELECT %(subject_id)s::bigint, %(object_id)s::bigint) change (subject_id, object_id)"
-    rows(f"WITH asked AS ({asking(event, changes)}) SELECT {WAKE}", subject_id=subject_id, object_id=object_id)
+    rows(
+        f"WITH asked AS ({asking(event, changes)}) SELECT {WAKE}",
+        subject_id=subject_id,
+        object_id=object_id,
+        request_id=logs.request_id(),
+    )
 
 
 def asking(event: str, changes: str, audience: str = "0") -> str:
     """`record` for a statement that makes its change itself: the SQL that asks for the tasks of each (subject_id, object_id)
-    in `changes`, a table or what stands for one. It has to WAKE the relay, too. `audience`, of AUDIENCES, is a fan-out's.
+    in `changes`, a table or what stands for one. It has to WAKE the relay, too, and to have a parameter `request_id`.
+    `audience`, of AUDIENCES, is a fan-out's.
     """
     tasks = ", ".join(f"'{task}'" for task in TASKS[event])
     audiences = ", ".join(audience if task == "fan_out_post" else "0" for task in TASKS[event])
     return f"""
-        INSERT INTO feeds_outbox (event, task, audience, subject_id, object_id)
-        SELECT '{event}', unnest(ARRAY[{tasks}]), unnest(ARRAY[{audiences}]), subject_id, object_id FROM {changes}
+        INSERT INTO feeds_outbox (event, task, audience, subject_id, object_id, request_id)
+        SELECT '{event}', unnest(ARRAY[{tasks}]), unnest(ARRAY[{audiences}]), subject_id, object_id,
+            %(request_id)s::text FROM {changes}
         ON CONFLICT DO NOTHING"""
 
 
@@ -171,11 +179,11 @@ def publish() -> Sent:
                 WHERE ready AND NOT busy),
             sent AS (
                 UPDATE feeds_outbox o SET sent_at = now() FROM due WHERE o.id = due.id
-                RETURNING o.task, o.id, o.attempts, o.audience, urgency)
-            SELECT task, id, attempts, audience, full_up FROM (
+                RETURNING o.task, o.id, o.attempts, o.audience, o.request_id, urgency)
+            SELECT task, id, attempts, audience, request_id, full_up FROM (
                 SELECT *, false AS full_up FROM sent
                 UNION ALL
-                SELECT task, NULL, NULL, NULL, urgency, ready FROM tasks WHERE busy OR NOT ready) found
+                SELECT task, NULL, NULL, NULL, NULL, urgency, ready FROM tasks WHERE busy OR NOT ready) found
             ORDER BY urgency, id
             """,
             tasks=[task for task, _ in LANES],
@@ -189,19 +197,23 @@ def publish() -> Sent:
             patience=PATIENCE,
             rush=MOST,
         )
-        due = [(task, row_id, attempts or large) for task, row_id, attempts, large, _ in found if row_id is not None]
+        sent = {row[1]: row for row in found if row[1] is not None}
+        due = [(task, row_id, attempts or large) for task, row_id, attempts, large, *_ in sent.values()]
         if due:
             # A worker's claim waits for our commit: nothing comes between.
             with current_app.producer_or_acquire() as producer:
                 for task, row_ids in messages(due):
                     _signature(task, row_ids).apply_async(producer=producer)
+                    logs.about(sent[row_id][4] for row_id in row_ids)
+                    logs.say(log, "sent", task=task, rows=len(row_ids))
+                    logs.about(())
     metrics.outbox_sent.inc(len(due))
     full_up = {task for task, *_, full_up in found if full_up}
     if "fan_out_post" in full_up:  # new rows, at that rate, are no reason to look
         return Sent(len(due), PAUSE, (DONE,))
     if full_up:
         return Sent(len(due), PAUSE, (DONE, CHANNEL))
-    if len(due) >= MOST_ALONE or any(large for *_, large, _ in found):  # a lane may have had more
+    if len(due) >= MOST_ALONE or any(large for _, _, _, large, *_ in found):  # a lane may have had more
         return Sent(len(due), 0)
     return Sent(len(due), LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL)
 
@@ -290,13 +302,14 @@ def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
         WHERE id = ANY(%(row_ids)s::bigint[]) AND {likely("done_at IS NULL")}
           AND (lease_until IS NULL OR lease_until < now())
         RETURNING id, lease_no, event, subject_id, coalesce(object_id, 0), waited,
-            floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint
+            floor(extract(epoch FROM now() + %(fence)s * interval '1 second') * 1000)::bigint, request_id
         """,
         row_ids=row_ids if isinstance(row_ids, list) else [row_ids],  # a message of an older release holds one
         lease=settings.LEASE,
         fence=settings.FENCE,
     )
-    work = [Work(*row) for row in sorted(found)]
+    work = sorted((Work(*row) for row in found), key=lambda one: one.row_id)
+    logs.about(one.request_id for one in work)
     try:
         yield work
     except Later as later:

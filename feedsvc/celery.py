@@ -1,13 +1,27 @@
 """The Celery application: brokers, queues and time limits come from settings.py (CELERY_*), tasks from feeds/tasks.py."""
 
+import logging
 import os
+import time
+from typing import Any
 
 from celery import Celery
-from celery.signals import after_task_publish, task_prerun, worker_process_init, worker_ready
+from celery.signals import (
+    after_task_publish,
+    setup_logging,
+    task_postrun,
+    task_prerun,
+    worker_process_init,
+    worker_ready,
+)
 from django.db import close_old_connections
 from django.db.backends.signals import connection_created
 
+from feeds import logs
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedsvc.settings")
+
+log = logging.getLogger("feeds.worker")
 
 app = Celery("feedsvc")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -15,6 +29,11 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 # The namespace above would strip its prefix, so it is set here.
 app.conf["CELERY_DB_REUSE_MAX"] = 100_000
 app.autodiscover_tasks(["feeds"])
+
+
+@setup_logging.connect
+def leave_logs_alone(**_: object) -> None:
+    """Django has set them up (LOGGING). Celery would raise the level, and print what it says itself another way."""
 
 
 @worker_process_init.connect
@@ -48,6 +67,21 @@ def look_at_the_connection(**_: object) -> None:
     As Django does before each request. It costs one SELECT 1; without it the worker would fail at every task for good.
     """
     close_old_connections()
+
+
+@task_prerun.connect
+def begin(task: Any, **_: object) -> None:
+    logs.about(())  # until its rows say whose work it is
+    task.request.began = time.perf_counter()
+
+
+@task_postrun.connect
+def say_what_it_did(task: Any, retval: object, state: str, **_: object) -> None:
+    """One line for each task, with the ids of all requests whose work it did."""
+    seconds = round(time.perf_counter() - task.request.began, 4)
+    result = type(retval).__name__ if isinstance(retval, BaseException) else str(retval)  # an error may quote a post
+    logs.say(log, "task", task=task.name, state=state, seconds=seconds, result=result[:200])
+    logs.about(())
 
 
 @after_task_publish.connect(sender="reconcile")

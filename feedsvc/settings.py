@@ -58,6 +58,7 @@ try:
     RATE_LIMITS = env.bool("RATE_LIMITS", True)
     OAUTH_PASSWORD_GRANT = env.bool("OAUTH_PASSWORD_GRANT", not PRODUCTION)
     ADMIN = env.bool("ADMIN", not PRODUCTION)  # whether /admin/ is there
+    LOG_FORMAT = env.str("LOG_FORMAT", "json" if PRODUCTION else "line", validate=validate.OneOf(["json", "line"]))
 
     # -- servers
     DATABASE_URL = _url("DATABASE_URL", "postgres", "postgresql")
@@ -148,7 +149,7 @@ STATIC_URL = "/static/"  # the admin's; the web server has them (run.py)
 CORS_ALLOW_ALL_ORIGINS = True  # clients in browsers live anywhere, and show a token, not a cookie
 CORS_URLS_REGEX = r"^/(api/|oauth/token|\.well-known/)"
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
-CORS_EXPOSE_HEADERS = ["Link", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
+CORS_EXPOSE_HEADERS = ["Link", "X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
 ROOT_URLCONF = "feedsvc.urls"
 WSGI_APPLICATION = "feedsvc.wsgi.application"
 APPEND_SLASH = False
@@ -311,7 +312,17 @@ CELERY_BEAT_SCHEDULE = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "json": {"()": "feeds.logs.JSON"},
+        "line": {"()": "feeds.logs.Line", "fmt": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
+    # What they say of each request and each task we say in one line, with its ids.
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+    },
 }

@@ -99,7 +99,7 @@ def inhabited(services: Instance, django_db_setup: None) -> Iterator[Instance]:
 @pytest.fixture
 def _processes(inhabited: Instance) -> Instance:
     """The service's processes, on the tests' database. Any of them may be running, or none."""
-    env = {"DATABASE_URL": database_url(), **SMALL}
+    env = {"DATABASE_URL": database_url(), "LOG_FORMAT": "json", **SMALL}
     inhabited.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
     return inhabited
 

@@ -32,6 +32,7 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
         ("DATABASE_URL", {"DATABASE_URL": "sqlite:///x"}),
         ("REDIS_URL", {"REDIS_URL": "redis://127.0.0.1:port"}),
         ("FANOUT_BATCH", {"FANOUT_BATCH": "0"}),
+        ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
         ("KEEP_BATCHES", {"KEEP_BATCHES": "-1"}),
         ("LEASE", {"LEASE": "30", "FENCE": "30"}),
         ("BASE_URL", {"BASE_URL": "example.org"}),

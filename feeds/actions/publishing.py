@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from followers.models import NEXT_HOME_MODE, Account, HomeMode
 
-from .. import entities, outbox
+from .. import entities, logs, outbox
 from .. import text as texts
 from ..database import changed, prepared, swept
 from ..entities import AUTHOR, Entity
@@ -272,6 +272,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
                     names=texts.mentions(post.text),
                     tags=tags,
                     batch=settings.FANOUT_BATCH,
+                    request_id=logs.request_id(),
                     pull_above=settings.PULL_ABOVE,
                     pull_below=settings.PULL_BELOW,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from feeds import fanout, outbox, timelines, verify
+from feeds import fanout, logs, outbox, timelines, verify
 from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
 
@@ -30,17 +31,31 @@ PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 80"><rect w
 <circle cx="40" cy="30" r="14" fill="#8a95a3"/><path d="M12 80a28 28 0 0 1 56 0z" fill="#8a95a3"/></svg>"""
 
 
+log = logging.getLogger("feeds.web")
+
+
 class MeasureMiddleware:
+    """How long requests take; their ids; and a line for each that may have changed something, or failed."""
+
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
+        request_id = logs.new_id(request.META.get("HTTP_X_REQUEST_ID") if settings.TRUST_PROXY else None)
+        logs.about([request_id])
         response = self.get_response(request)
+        response["X-Request-Id"] = request_id
         # Labels must be few: the route and not the path, and no methods that clients made up.
         route = request.resolver_match.route.rstrip("/") if request.resolver_match else "none"
         method = request.method if request.method in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"
-        http_seconds.labels(method, route, response.status_code).observe(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        http_seconds.labels(method, route, response.status_code).observe(seconds)
+        if response.status_code >= 400 or request.method not in ("GET", "HEAD", "OPTIONS"):
+            account = request.__dict__.get("_cached_user" if route.startswith("admin/") else "user")
+            status, who = response.status_code, getattr(account, "pk", None)
+            logs.say(log, "request", method=method, route=route, status=status, seconds=round(seconds, 4), account=who)
+        logs.about(())
         return response
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 import redis
+import requests
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from feeds import outbox, timelines
 from feeds.models import Batch, Outbox
+from feedsvc import run
 from tests.conftest import BROKER, SMALL, WORKERS, eventually, forget_messages, messages
-from tests.factories import AccountFactory, star
+from tests.factories import AccountFactory, star, token
 
 pytestmark = pytest.mark.e2e
 
@@ -120,7 +123,7 @@ def test_what_waits_for_a_broker_that_is_away_is_shown_and_then_sent_small_audie
     sent = dict(Outbox.objects.filter(task="fan_out_post").values_list("subject_id", "sent_at"))
     assert max(sent[int(one)] for one in others) <= min(sent[int(one)] for one in posts)
     eventually(lambda: "the broker is back" in log.read_text()[was:], "the relay says so")
-    said = log.read_text()[was:].splitlines()
+    said = [line for line in log.read_text()[was:].splitlines() if '"sent"' not in line]
     away, back = (line for line in said if "the broker" in line)
     assert "is away" in away and "is back" in back
     assert len(said) < 10, said
@@ -318,3 +321,44 @@ def test_healthz_says_what_is_up(workers, api):
         "all parts are up",
     )
     assert set(parts) == {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat"}
+
+
+def lines(instance, name: str, request_id: str) -> list[dict[str, Any]]:
+    """What the process logged about the request."""
+    said = [line for line in instance.log(name).read_text().splitlines() if request_id in line]
+    return [json.loads(line) for line in said]
+
+
+def test_one_id_leads_from_the_request_to_its_batches_through_every_log(workers, api):
+    author, _ = star(25)
+    headers = {"Authorization": f"Bearer {token(author)}"}
+    address = f"http://127.0.0.1:{settings.PORT}"
+    workers.start("web")
+    try:
+        eventually(lambda: run.healthy("127.0.0.1", str(settings.PORT)), "web answers", 60)
+        answer = requests.post(f"{address}/api/v1/statuses", {"status": "a secret"}, headers=headers, timeout=10)
+    finally:
+        workers.stop("web")
+    post_id, request_id = answer.json()["id"], answer.headers["X-Request-Id"]
+    delivery(api(author), post_id)
+    eventually(lambda: not Outbox.objects.filter(done_at=None).exists(), "the other tasks are done")
+    eventually(lambda: len(lines(workers, "worker-bulk", request_id)) == 6, "the workers have said so")
+    [asked] = lines(workers, "web", request_id)
+    assert (asked["message"], asked["method"], asked["route"], asked["status"], asked["account"]) == (
+        "request",
+        "POST",
+        "api/v1/statuses",
+        200,
+        author.pk,
+    )
+    assert {line["task"] for line in lines(workers, "relay", request_id)} == set(outbox.TASKS["post.published"])
+    [planned] = lines(workers, "worker-fanout", request_id)
+    assert (planned["message"], planned["task"], planned["state"]) == ("task", "fan_out_post", "SUCCESS")
+    found = lines(workers, "worker-bulk", request_id)
+    batches = [line for line in found if line["message"] == "batch"]
+    assert sorted((line["post"], line["batch"], line["size"], line["result"]) for line in batches) == [
+        (int(post_id), number, size, "done") for number, size in enumerate((10, 10, 5))
+    ]
+    assert [line["task"] for line in found if line["message"] == "task"] == ["push_batch"] * 3
+    names = ("web", *WORKERS)
+    assert not [name for name in names if "a secret" in workers.log(name).read_text()], "ids only"

@@ -10,7 +10,7 @@ from django.conf import settings as conf
 from django.db import connection
 from django.utils import timezone
 
-from feeds import actions, database, fanout, notifications, outbox, tasks
+from feeds import actions, database, deliveries, fanout, notifications, outbox, tasks
 from feeds.models import Batch, Delivery, IdempotencyKey, Kind, Notification, Outbox
 from tests.factories import AccountFactory, PostFactory, star
 from tests.feeds.test_posts import nodes, plan, remember

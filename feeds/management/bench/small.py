@@ -100,6 +100,7 @@ def record(author_ids: list[int]) -> list[int]:
         SELECT id, {outbox.WAKE} FROM post ORDER BY id
         """,
         author_ids=author_ids,
+        request_id=None,
     )
     return [post_id for post_id, _ in found]
 
