@@ -28,6 +28,8 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery closes the database connection around EVERY task unless this exact key of app.conf says otherwise.
 # The namespace above would strip its prefix, so it is set here.
 app.conf["CELERY_DB_REUSE_MAX"] = 100_000
+# Of the address's scheme, since Celery goes by the environment's CELERY_RESULT_BACKEND, whatever settings say.
+app.loader.override_backends = dict.fromkeys(("redis", "rediss"), "feedsvc.results:PatientBackend")
 app.autodiscover_tasks(["feeds"])
 
 

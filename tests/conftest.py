@@ -27,6 +27,7 @@ from tests import factories
 # Small, so that small audiences make chords, and that what was killed is noticed soon.
 SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "14"}
 WORKERS = ("relay", "worker-fanout", "worker-bulk", "worker", "beat")
+RESULTS = settings.CACHE_URL.removesuffix("/0") + "/1"  # the workers', apart from the broker: it can go away by itself
 BROKER = "broker" if settings.ON_REDIS else "rabbitmq"  # the program
 
 
@@ -99,7 +100,7 @@ def inhabited(services: Instance, django_db_setup: None) -> Iterator[Instance]:
 @pytest.fixture
 def _processes(inhabited: Instance) -> Instance:
     """The service's processes, on the tests' database. Any of them may be running, or none."""
-    env = {"DATABASE_URL": database_url(), "LOG_FORMAT": "json", **SMALL}
+    env = {"DATABASE_URL": database_url(), "CELERY_RESULT_BACKEND": RESULTS, "LOG_FORMAT": "json", **SMALL}
     inhabited.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
     return inhabited
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from feeds import outbox, timelines
 from feeds.models import Batch, Outbox
 from feedsvc import run
-from tests.conftest import BROKER, SMALL, WORKERS, eventually, forget_messages, messages
+from tests.conftest import BROKER, RESULTS, SMALL, WORKERS, eventually, forget_messages, messages
 from tests.factories import AccountFactory, star, token
 
 pytestmark = pytest.mark.e2e
@@ -174,11 +174,32 @@ def test_a_delivery_that_lost_its_callback_is_closed_by_the_reconciler(workers, 
     )
 
     forget_messages()
-    redis.Redis.from_url(settings.CELERY_RESULT_BACKEND).flushdb()
+    redis.Redis.from_url(RESULTS).flushdb()
     workers.start("worker-bulk")
     report = delivery(caller, post_id, 90)
     assert (report["closed_by"], report["delivered"]) == ("reconciler", 25)
     assert home(api, readers[-1]) == [post_id]
+
+
+def test_a_chord_outlives_an_outage_of_the_store_that_counts_its_members(workers, api):
+    """Nobody else closes the delivery: there is no reconciler without beat."""
+    author, readers = star(25)
+    workers.stop("worker-bulk", "beat")
+    caller = api(author)
+    post_id = publish(caller)
+    eventually(lambda: len(messages("fanout_bulk")) == 3, "the chord's messages wait")
+    eventually(lambda: tasks_of(caller, post_id)["fan_out_post"]["finished_at"], "the chord is published")
+    redis.Redis.from_url(RESULTS).config_set("save", "3600 1")  # so that it keeps what it knows
+    workers.stop("cache")
+    workers.start("worker-bulk")
+    eventually(lambda: Batch.objects.filter(post_id=post_id, state="done").count() >= 2, "two batches are pushed", 60)
+    time.sleep(6)
+    assert caller.get(f"/api/v1/statuses/{post_id}/delivery").json()["state"] == "running"
+    workers.start("cache")
+    report = delivery(caller, post_id, 60)
+    assert (report["closed_by"], report["delivered"]) == ("callback", 25)
+    assert home(api, readers[-1]) == [post_id]
+    assert "comes again" in workers.log("worker-bulk").read_text()
 
 
 def test_a_message_holds_a_batchs_key_and_no_followers(workers, api):  # 6
