@@ -29,8 +29,8 @@ demo: export FANOUT_BATCH := 2000
 demo: $(SERVICE)  ## watch posts reach every follower of a made-up graph
 	@$(RUN) -- python manage.py demo $(ARGS)
 
-test: $(TOOLS)  ## run the tests; ARGS="-k follow -x" goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(TOOLS)  ## run the tests, on both brokers; ARGS="-k follow -x" goes to pytest, and is all that runs then
+	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.brokers)
 
 test-long: export LONG := 1
 test-long: $(TOOLS)  ## drive home timelines against their definition for 20,000 random steps (about an hour)

@@ -287,8 +287,12 @@ def rabbitmq(run_dir: Path) -> list[Program]:
     ]
 
 
+def has_rabbitmq() -> bool:
+    return RABBITMQ.is_file() and shutil.which("epmd") is not None
+
+
 def prepare_rabbitmq(run_dir: Path, url: str) -> None:
-    if not RABBITMQ.is_file() or not shutil.which("epmd"):
+    if not has_rabbitmq():
         raise Unfit("BROKER=rabbitmq needs RabbitMQ: apt-get install rabbitmq-server, or give CELERY_BROKER_URL")
     address = urlsplit(url)
     (run_dir / "rabbitmq").mkdir(mode=0o700, exist_ok=True)

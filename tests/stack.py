@@ -34,7 +34,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
             os.environ.pop(name, None)
         os.environ |= {"ENVIRONMENT": "development", "RATE_LIMITS": "off"}
         if options.collectonly:
-            os.environ |= embedded.addresses(list(embedded.PARTS), {})  # well formed, and nobody is there
+            os.environ |= embedded.addresses(embedded.needed(broker()), {})  # well formed, and nobody is there
         else:
             start()
     return (yield)
@@ -51,12 +51,15 @@ def start() -> None:
     end.callback(shutil.rmtree, run_dir, ignore_errors=True)
     try:
         lock = end.enter_context(run.locked(run_dir))
-        broker = {"BROKER": os.environ.get("BROKER", "redis")}
-        os.environ["PORT"] = embedded.prepare(run_dir, broker, fsync=False)["PORT"]
-        instance = end.enter_context(run.Instance(run_dir, embedded.stores(run_dir, broker), lock=lock))
+        os.environ["PORT"] = embedded.prepare(run_dir, broker(), fsync=False)["PORT"]
+        instance = end.enter_context(run.Instance(run_dir, embedded.stores(run_dir, broker()), lock=lock))
         instance.start(*instance.stores)
     except embedded.Unfit as reason:
         raise pytest.UsageError(str(reason)) from None
+
+
+def broker() -> dict[str, str]:
+    return {"BROKER": os.environ.get("BROKER", "redis")}
 
 
 def sweep() -> None:
