@@ -5,15 +5,16 @@ import os
 import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import (
     after_task_publish,
+    before_task_publish,
     setup_logging,
     task_postrun,
     task_prerun,
     worker_process_init,
-    worker_ready,
 )
+from celery.worker.consumer import Consumer
 from django.db import close_old_connections
 from django.db.backends.signals import connection_created
 
@@ -54,12 +55,25 @@ def set_up_connections(**_: object) -> None:
     connection_created.connect(set_up, weak=False)
 
 
-@worker_ready.connect
-def declare_dead_letters(**_: object) -> None:
-    """On RabbitMQ: the queue that no worker reads is declared by none."""
-    if dead := app.amqp.queues.get("dead"):
-        with app.connection_for_write() as connection:
-            dead(connection.default_channel).declare()
+class DeadLetters(bootsteps.StartStopStep):
+    """On RabbitMQ: the queue that no worker reads is declared by none of them. So each does it, whenever it has connected: a
+    broker may come back without its disk.
+    """
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, parent: Consumer) -> None:
+        if parent.connection and (dead := app.amqp.queues.get("dead")):
+            dead(parent.connection.default_channel).declare()
+
+
+app.steps["consumer"].add(DeadLetters)
+
+
+@before_task_publish.connect
+def leave_expiry_to_the_worker(properties: dict[str, Any], **_: object) -> None:
+    """What beat sent too long ago a worker drops, by a header. RabbitMQ would do so itself, and set it apart as dead."""
+    properties.pop("expiration", None)
 
 
 @task_prerun.connect
