@@ -24,11 +24,15 @@ def _positive(name: str, default: int) -> int:
     return env.int(name, default, validate=validate.Range(min=1))
 
 
-def _url(name: str, *schemes: str) -> str:
-    """An address of a server; there is no sensible default, since `make up` writes those of the embedded ones."""
+def _given(name: str) -> str:
+    """There is no sensible default, since `make up` writes the addresses of the embedded servers."""
     value = env.str(name, "")
     if not value:
         raise EnvError(f"{name} is not set: start the service (make up), or give the address of a server of yours")
+    return value
+
+
+def _address(name: str, value: str, *schemes: str) -> str:
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise EnvError(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     try:
@@ -36,6 +40,19 @@ def _url(name: str, *schemes: str) -> str:
     except ValueError as wrong:
         raise EnvError(f"{name} is not an address: {wrong}") from wrong
     return value
+
+
+def _url(name: str, *schemes: str) -> str:
+    return _address(name, _given(name), *schemes)
+
+
+def _urls(name: str, *schemes: str) -> list[str]:
+    """Of several servers, with a semicolon between them: where one does not answer, the next one may."""
+    each, parts = f"{name}, each address of it,", _given(name).split(";")
+    urls = [_address(each if len(parts) > 1 else name, part, *schemes) for part in parts]
+    if len({url[:4] for url in urls}) > 1:
+        raise EnvError(f"{name} must name brokers of one kind: all of them redis://, or all of them amqp://")
+    return urls
 
 
 try:
@@ -64,7 +81,8 @@ try:
     DATABASE_URL = _url("DATABASE_URL", "postgres", "postgresql")
     REDIS_URL = _url("REDIS_URL", "redis", "rediss", "unix")  # home timelines
     CACHE_URL = _url("CACHE_URL", "redis", "rediss", "unix")
-    CELERY_BROKER_URL = _url("CELERY_BROKER_URL", "redis", "rediss", "amqp", "amqps")
+    BROKERS = _urls("CELERY_BROKER_URL", "redis", "rediss", "amqp", "amqps")
+    CELERY_BROKER_URL = ";".join(BROKERS)
     CELERY_RESULT_BACKEND = _url("CELERY_RESULT_BACKEND", "redis", "rediss")
 
     # -- fan-out
@@ -283,6 +301,7 @@ CELERY_REDIS_SOCKET_TIMEOUT = 5
 CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 2
 CELERY_REDIS_SOCKET_KEEPALIVE = True
 CELERY_REDIS_BACKEND_HEALTH_CHECK_INTERVAL = 10
+CELERY_BROKER_FAILOVER_STRATEGY = "round-robin"
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 2
 CELERY_BROKER_HEARTBEAT = 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,9 +101,14 @@ def inhabited(services: Instance, django_db_setup: None) -> Iterator[Instance]:
 @pytest.fixture
 def _processes(inhabited: Instance) -> Instance:
     """The service's processes, on the tests' database. Any of them may be running, or none."""
-    env = {"DATABASE_URL": database_url(), "CELERY_RESULT_BACKEND": RESULTS, "LOG_FORMAT": "json", **SMALL}
-    inhabited.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
+    serve(inhabited)
     return inhabited
+
+
+def serve(services: Instance, **env: str) -> None:
+    """Let the service's processes be those with these settings. None is started; those that are there already go on."""
+    env = {"DATABASE_URL": database_url(), "CELERY_RESULT_BACKEND": RESULTS, "LOG_FORMAT": "json", **SMALL, **env}
+    services.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
 
 
 @pytest.fixture
@@ -121,6 +127,11 @@ def workers_answer() -> bool:
         return len(app.control.inspect(timeout=1, limit=3).ping() or ()) == 3
     except (redis.ConnectionError, OSError, OperationalError):  # of a broker that a test before this one stopped
         return False
+
+
+def children(pid: int) -> list[int]:
+    """A worker's processes, by their numbers."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def messages(queue: str) -> list[tuple[list[Any], int]]:

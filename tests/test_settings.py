@@ -31,6 +31,10 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
         ("RATE_LIMITS", {"RATE_LIMITS": "perhaps"}),
         ("DATABASE_URL", {"DATABASE_URL": "sqlite:///x"}),
         ("REDIS_URL", {"REDIS_URL": "redis://127.0.0.1:port"}),
+        ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "http://127.0.0.1"}),
+        ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "amqp://127.0.0.1;"}),
+        ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "redis://127.0.0.1;redis://127.0.0.1:port"}),
+        ("of one kind", {"CELERY_BROKER_URL": "redis://127.0.0.1;amqp://127.0.0.1"}),
         ("FANOUT_BATCH", {"FANOUT_BATCH": "0"}),
         ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
         ("KEEP_BATCHES", {"KEEP_BATCHES": "-1"}),
@@ -45,6 +49,12 @@ def test_a_wrong_value_is_named_in_one_line(names, env):
     assert ended.returncode == 1
     assert ended.stderr.startswith("feedsvc: ") and ended.stderr.count("\n") == 1
     assert names in ended.stderr
+
+
+@pytest.mark.parametrize("urls", ["amqp://a:5672//;amqps://b:5671//", "redis://:word@a/0;redis://:word@b:6380/0"])
+def test_brokers_of_one_kind_may_be_several(urls):
+    ended = start(CELERY_BROKER_URL=urls)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_production_starts_with_a_secret_and_hosts_and_without_the_password_grant():

@@ -87,9 +87,13 @@ def _cache() -> bool:
 
 
 def _broker() -> bool:
-    bounds = {"socket_timeout": 1, "socket_connect_timeout": 1}
-    options = bounds if settings.CELERY_BROKER_URL.startswith("redis") else {}
-    with Connection(settings.CELERY_BROKER_URL, connect_timeout=1, transport_options=options) as broker:
+    """Whether one of them answers: relay and workers find it, too."""
+    return any(_answers(address) for address in settings.BROKERS)
+
+
+def _answers(broker_url: str) -> bool:
+    options = {"socket_timeout": 1, "socket_connect_timeout": 1} if settings.ON_REDIS else {}
+    with Connection(broker_url, connect_timeout=1, transport_options=options) as broker:
         try:
             broker.transport.close_connection(broker.transport.establish_connection())
         except Exception:  # each transport has its own; whichever it was, the broker did not answer

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,15 +17,11 @@ from django.db import connection
 from feeds.models import Outbox
 from feedsvc.celery import app
 from feedsvc.run import Instance
-from tests.conftest import eventually, messages
+from tests.conftest import children, eventually, messages
 from tests.e2e.test_pipeline import delivery, home, publish, tasks_of
 from tests.factories import star
 
 pytestmark = [pytest.mark.e2e, pytest.mark.rabbitmq]
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager
