@@ -27,7 +27,7 @@ from typing import IO, Any, Self
 
 import django
 
-from feedsvc import embedded
+from feedsvc import embedded, workers
 from feedsvc.embedded import Program, Unfit, dies_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +73,7 @@ def run(run_dir: Path, command: Sequence[str], lock: IO[str]) -> int:
         env.setdefault("PORT", "8000")
     if "PORT" in env:
         check_port(host, env["PORT"])
+    check_workers()
     say(f"preparing {run_dir}")
     port = env["PORT"] = embedded.prepare(run_dir, env)["PORT"]
     if command:
@@ -100,26 +101,24 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
     static = ("--static-path-mount", str(STATIC))
     celery = (python, "-m", "celery", "-A", "feedsvc")
     lean = ("--without-gossip", "--without-mingle")  # our workers have nothing to tell each other
+    serving = {
+        worker.name: (
+            *("nice", "-n", str(worker.nice), *celery, "worker", "-n", f"{worker.name}@%h"),
+            *("-Q", ",".join(worker.queues), "-c", str(worker.processes), *lean),
+        )
+        for worker in workers.asked(os.environ | (env or {}))
+    }
     commands = {
         "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4", *static),
         "relay": (python, "manage.py", "relay"),
-        **{
-            # So that a large fan-out holds up no small one, and the write's other tasks none at all. Where all share
-            # a processor, the small ones go first there, too.
-            name: ("nice", "-n", nice, *celery, "worker", "-n", f"{name}@%h", "-Q", queues, "-c", "2", *lean)
-            for name, nice, queues in (
-                ("worker-fanout", "0", "fanout"),
-                ("worker-bulk", "5", "fanout_bulk"),
-                ("worker", "5", "search,notifications,cache,upkeep"),
-            )
-        },
+        **serving,
         "beat": (*celery, "beat", "-s", str(run_dir / "beat-schedule"), "--pidfile="),
     }
     return [
         # With supervisord gone the stores go too: no use in a worker that wants to finish its task, which comes again.
         Program(
             name,
-            dies_with_parent(*command, signal="KILL" if name.startswith("worker") else "TERM"),
+            dies_with_parent(*command, signal="KILL" if name in serving else "TERM"),
             stop_seconds=15,
             env=env or {},
         )
@@ -418,6 +417,13 @@ def check_port(host: str, port: str) -> None:
         raise Unfit(f"PORT must be a number from 1 to 65535, not {port!r}")
     if not embedded.port_is_free(host, int(port)):
         raise Unfit(f"can't listen on port {port} of {host}, it is taken or not allowed: set PORT to another one")
+
+
+def check_workers() -> None:
+    try:
+        workers.asked(os.environ)
+    except ValueError as wrong:
+        raise Unfit(str(wrong)) from None
 
 
 def catch_signals() -> None:

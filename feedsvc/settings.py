@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import dj_database_url
 from environs import Env, EnvError, validate
 
+from feedsvc import workers
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env()
@@ -53,6 +55,13 @@ def _urls(name: str, *schemes: str) -> list[str]:
     if len({url[:4] for url in urls}) > 1:
         raise EnvError(f"{name} must name brokers of one kind: all of them redis://, or all of them amqp://")
     return urls
+
+
+def _workers(name: str) -> list[workers.Worker]:
+    try:
+        return workers.parse(env.str(name, workers.DEFAULT))
+    except ValueError as wrong:
+        raise EnvError(str(wrong)) from wrong
 
 
 try:
@@ -97,8 +106,9 @@ try:
     BATCH_ATTEMPTS = _positive("BATCH_ATTEMPTS", 5)  # runs of a batch that end without its closing, then it is dead
     RECONCILE_EVERY = _positive("RECONCILE_EVERY", 10)  # seconds
     OUTBOX_POLL = _positive("OUTBOX_POLL", 1)  # seconds; NOTIFY wakes the relay sooner
-    # Messages of fan-outs that are sent and not done: one for each process of all worker-fanout. Then the next is sent.
-    OUTBOX_IN_FLIGHT = _positive("OUTBOX_IN_FLIGHT", 2)
+    WORKERS = _workers("WORKERS")  # who serves which queues, with how many processes
+    # Messages of fan-outs that are sent and not done: one for each process that serves them. Then the next is sent.
+    OUTBOX_IN_FLIGHT = _positive("OUTBOX_IN_FLIGHT", sum(each.processes for each in WORKERS if "fanout" in each.queues))
 
     # -- how long is kept what is done
     KEEP_OUTBOX = timedelta(days=_positive("KEEP_OUTBOX", 7))  # tasks: to see what became of a post
@@ -281,10 +291,7 @@ QUORUM = {
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
-CELERY_TASK_QUEUES: dict[str, Any] = {
-    name: {} if ON_REDIS else {"queue_arguments": QUORUM}
-    for name in ("fanout", "fanout_bulk", "search", "notifications", "cache", "upkeep")
-}
+CELERY_TASK_QUEUES: dict[str, Any] = {name: {} if ON_REDIS else {"queue_arguments": QUORUM} for name in workers.QUEUES}
 if not ON_REDIS:
     # For people: no worker reads it. Each look at a message counts as a delivery, of which RabbitMQ 4 allows 20 by default.
     CELERY_TASK_QUEUES["dead"] = {"queue_arguments": {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}}

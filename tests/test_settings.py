@@ -38,6 +38,7 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
         ("FANOUT_BATCH", {"FANOUT_BATCH": "0"}),
         ("LOG_FORMAT", {"LOG_FORMAT": "xml"}),
         ("KEEP_BATCHES", {"KEEP_BATCHES": "-1"}),
+        ("WORKERS", {"WORKERS": "fanout:2"}),
         ("LEASE", {"LEASE": "30", "FENCE": "30"}),
         ("BASE_URL", {"BASE_URL": "example.org"}),
         ("SECRET_KEY", {"ENVIRONMENT": "production", "SECRET_KEY": "short"}),
