@@ -167,6 +167,15 @@ def ping() -> bool:
         return False
 
 
+def clock() -> float | None:
+    """Redis's clock, which every deadline is compared with: seconds since 1970, or None if it does not answer."""
+    try:
+        seconds, microseconds = client().time()
+    except redis.RedisError:
+        return None
+    return seconds + microseconds / 1e6
+
+
 def _call(script: str, keys: str | list[str], *args: Any) -> Any:
     keys = [keys] if isinstance(keys, str) else keys
     known = _script(script, settings.TIMELINE_LIMIT, settings.TIDY_EVERY)

@@ -27,6 +27,7 @@ from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
 
 ALIVE = timedelta(seconds=30)
+APART = 10  # seconds between two clocks: with more, a fence may outlast its lease (docs/protocol.md, rule 4)
 PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 80"><rect width="80" height="80" fill="#d6dbe1"/>\
 <circle cx="40" cy="30" r="14" fill="#8a95a3"/><path d="M12 80a28 28 0 0 1 56 0z" fill="#8a95a3"/></svg>"""
 
@@ -61,22 +62,19 @@ class MeasureMiddleware:
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 as long as PostgreSQL answers: without the other parts the service is late or slow, not down."""
-    parts = {"postgresql": _postgresql(), "redis": timelines.ping(), "cache": _cache(), "broker": _broker()}
+    """200 as long as PostgreSQL answers: without the other parts the service is late or slow, not down.
+
+    `clocks` is down when two of PostgreSQL's, Redis's and this process's are too far apart.
+    """
+    ahead_of_ours = clocks()
+    parts = {"postgresql": "postgresql" in ahead_of_ours, "redis": "redis" in ahead_of_ours and timelines.ping()}
+    parts |= {"cache": _cache(), "broker": _broker()}
     seen = _seen() if parts["postgresql"] else set()
     parts |= {part: part in seen for part in ("relay", "workers", "beat")}
+    parts["clocks"] = spread(ahead_of_ours) <= APART
     status = "up" if all(parts.values()) else "degraded" if parts["postgresql"] else "down"
     shown = {part: "up" if up else "down" for part, up in parts.items()}
     return JsonResponse({"status": status, "parts": shown}, status=200 if parts["postgresql"] else 503)
-
-
-def _postgresql() -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return False
-    return True
 
 
 def _cache() -> bool:
@@ -99,6 +97,34 @@ def _answers(broker_url: str) -> bool:
         except Exception:  # each transport has its own; whichever it was, the broker did not answer
             return False
     return True
+
+
+def clocks() -> dict[str, float]:
+    """By how many seconds the clocks that count are ahead of this process's. Who does not answer is not in it."""
+    found = {"postgresql": ahead(_postgresql_clock), "redis": ahead(timelines.clock)}
+    return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+
+def ahead(ask: Callable[[], float | None]) -> float | None:
+    """What the asking took is no difference: of the moments from its beginning to its end each is right."""
+    began, theirs, ended = time.time(), ask(), time.time()
+    return None if theirs is None else theirs - min(max(theirs, began), ended)
+
+
+def spread(ahead_of_ours: dict[str, float]) -> float:
+    """The most seconds between any two clocks, ours among them."""
+    each = [0.0, *ahead_of_ours.values()]
+    return max(each) - min(each)
+
+
+def _postgresql_clock() -> float | None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            seconds: float = cursor.fetchone()[0]
+    except DatabaseError:
+        return None
+    return seconds
 
 
 def _seen() -> set[str]:
@@ -131,6 +157,12 @@ class Waiting(Collector):
         yield GaugeMetricFamily("feedsvc_postgresql_up", "Whether PostgreSQL answered", value=bool(found))
         for name, value in found.items():
             yield GaugeMetricFamily(f"feedsvc_{name}", name.replace("_", " "), value=value)
+        skew = GaugeMetricFamily(
+            "feedsvc_clock_skew_seconds", "Seconds that a clock is ahead of the web process's", labels=["clock"]
+        )
+        for name, seconds in clocks().items() if found else ():
+            skew.add_metric([name], seconds)
+        yield skew
         for name, value in verify.last_look().items():
             yield GaugeMetricFamily(f"feedsvc_timeline_{name}", f"{name.replace('_', ' ')}: verify_sample", value=value)
 

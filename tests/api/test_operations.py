@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,14 +13,14 @@ from django.db.models.functions import Now
 from django_redis import get_redis_connection
 from rest_framework.test import APIClient
 
-from feeds import verify
-from feeds.api import throttling
+from feeds import timelines, verify
+from feeds.api import operations, throttling
 from feeds.models import Heartbeat
 from tests.factories import AccountFactory, PostFactory, token
 
 pytestmark = pytest.mark.django_db
 
-PARTS = {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat"}
+PARTS = {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat", "clocks"}
 
 
 def test_health_names_each_part(api: Any) -> None:
@@ -28,7 +30,7 @@ def test_health_names_each_part(api: Any) -> None:
     assert answer.status_code == 200
     assert set(answer.json()["parts"]) == PARTS
     up = {part for part, state in answer.json()["parts"].items() if state == "up"}
-    assert up == {"postgresql", "redis", "cache", "broker", "relay"}
+    assert up == {"postgresql", "redis", "cache", "broker", "relay", "clocks"}
     assert answer.json()["status"] == "degraded"
 
 
@@ -50,6 +52,36 @@ def test_metrics_show_what_the_last_look_at_timelines_found(api: Any) -> None:
     assert "feedsvc_timeline_drift 0.0" in text
     assert "feedsvc_timeline_compared 1.0" in text
     assert "feedsvc_timeline_seen_at 1." in text
+
+
+def test_the_clocks_of_this_machine_agree(api: Any) -> None:
+    assert operations.clocks().keys() == {"postgresql", "redis"}
+    text = api().get("/metrics").content.decode()
+    shown = dict(re.findall(r'feedsvc_clock_skew_seconds{clock="(.*)"} (.*)', text))
+    assert shown.keys() == {"postgresql", "redis"}
+    assert all(abs(float(seconds)) < 1 for seconds in shown.values())
+
+
+def test_a_clock_that_is_too_far_from_another_is_named_by_health(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, state in ((8, "up"), (12, "down"), (-12, "down")):
+        monkeypatch.setattr(timelines, "clock", lambda seconds=seconds: time.time() + seconds)
+        assert api().get("/healthz").json()["parts"]["clocks"] == state
+    assert 'feedsvc_clock_skew_seconds{clock="redis"} -1' in api().get("/metrics").content.decode()
+
+
+def test_what_asking_for_a_clock_takes_is_no_difference() -> None:
+    def slow(ahead: float) -> float:
+        found = time.time() + ahead
+        time.sleep(0.2)
+        return found
+
+    assert operations.ahead(lambda: slow(0)) == operations.ahead(lambda: slow(0.1)) == 0
+    assert operations.ahead(lambda: slow(60)) == pytest.approx(59.8, abs=0.15)
+    assert operations.ahead(lambda: slow(-60)) == pytest.approx(-60, abs=0.15)
+    assert operations.ahead(lambda: None) is None
+    assert operations.spread({}) == 0
+    assert operations.spread({"postgresql": -6.0}) == 6
+    assert operations.spread({"postgresql": -6.0, "redis": 5.0}) == 11
 
 
 @pytest.fixture

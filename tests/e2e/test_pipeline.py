@@ -341,7 +341,7 @@ def test_healthz_says_what_is_up(workers, api):
         lambda: (lambda parts: parts if set(parts.values()) == {"up"} else None)(api().get("/healthz").json()["parts"]),
         "all parts are up",
     )
-    assert set(parts) == {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat"}
+    assert set(parts) == {"postgresql", "redis", "cache", "broker", "relay", "workers", "beat", "clocks"}
 
 
 def lines(instance, name: str, request_id: str) -> list[dict[str, Any]]:
