@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from django.conf import settings
 
 SECRET = "x" * 40
 
@@ -56,6 +57,12 @@ def test_a_wrong_value_is_named_in_one_line(names, env):
 def test_brokers_of_one_kind_may_be_several(urls):
     ended = start(CELERY_BROKER_URL=urls)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_each_of_celerys_settings_has_its_reason():
+    names = {name.removeprefix("CELERY_").lower() for name in dir(settings) if name.startswith("CELERY_")}
+    text = (settings.BASE_DIR / "docs/operations.md").read_text().partition("## Why Celery")[2]
+    assert {name for name in names if f"`{name}`" not in text} == {"broker_url", "result_backend"}  # these are README's
 
 
 def test_production_starts_with_a_secret_and_hosts_and_without_the_password_grant():
