@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from amqp.exceptions import AMQPError
 from celery import chain, current_app, signature
 from celery.canvas import Signature
 from django.conf import settings
 from django.db import connection, transaction
+from kombu.exceptions import OperationalError as BrokerGone
 
 from . import logs, metrics
 from .database import STORE_ERRORS, changed, is_away, likely, prepared, rows, swept
@@ -70,6 +72,9 @@ PAUSE = 0.1  # seconds until the relay looks again whether what is in flight is 
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
 COUNTED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the longer the broker is down
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
+
+BROKER_ERRORS = (BrokerGone, AMQPError)
+"""The broker is gone, late, or takes no messages now: RabbitMQ refuses one (a full queue), or the connection."""
 
 log = logging.getLogger(__name__)
 
@@ -292,8 +297,8 @@ def wait(sent: Sent) -> None:
 def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
     """Those of the rows that are not done, nor in somebody else's hands: leased to the caller. At the end they are done.
 
-    An exception gives them back: at once where a store failed, else later and with an attempt burned. Of several nobody
-    knows which one was to blame: they are due at once, each alone.
+    An exception gives them back: soon where a store or the broker failed, else later and with an attempt burned. Of
+    several nobody knows which one was to blame: they are due at once, each alone.
     """
     found = prepared(
         f"""
@@ -314,7 +319,7 @@ def claimed(row_ids: list[int] | int) -> Iterator[list[Work]]:
         yield work
     except Later as later:
         _give_back(work, str(later), burned=0, seconds=later.seconds, waited=later.waited)
-    except STORE_ERRORS as error:
+    except (*STORE_ERRORS, *BROKER_ERRORS) as error:
         _give_back(work, str(error), burned=0 if is_away(error) else 1, seconds=2)
         raise
     except Exception as error:

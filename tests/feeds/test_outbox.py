@@ -10,9 +10,11 @@ from datetime import timedelta
 
 import pytest
 import redis
+from amqp.exceptions import MessageNacked
 from django.conf import settings as conf
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerGone
 
 from feeds import outbox
 from feeds.database import rows
@@ -39,9 +41,10 @@ def test_a_row_is_in_one_pair_of_hands_and_done_once(row):
     assert row.done_at and row.attempts == 1
 
 
-def test_a_failing_store_burns_no_attempt_and_the_row_is_due_again(row):
-    with pytest.raises(redis.ConnectionError), outbox.claimed([row.pk]):
-        raise redis.ConnectionError("gone")
+@pytest.mark.parametrize("error", [redis.ConnectionError, BrokerGone, MessageNacked])
+def test_a_failing_store_burns_no_attempt_and_the_row_is_due_again(row, error):
+    with pytest.raises(error), outbox.claimed([row.pk]):
+        raise error("gone")
     row.refresh_from_db()
     assert (row.attempts, row.lease_until, row.sent_at, row.done_at, row.error) == (0, None, None, None, "gone")
     assert row.due_at > timezone.now()

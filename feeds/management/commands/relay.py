@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, connection
-from kombu.exceptions import OperationalError as BrokerError
+from redis import RedisError
 
 from feeds import outbox
 from feeds.models import Heartbeat
@@ -24,6 +24,7 @@ BACK_OFF = (
     3.2,
     5,
 )  # seconds between tries while PostgreSQL or the broker is away; the last for good
+BROKER_ERRORS = (*outbox.BROKER_ERRORS, RedisError)  # a Redis whose disk is full answers, but takes nothing
 
 log = logging.getLogger("feeds.relay")
 
@@ -46,8 +47,8 @@ class Command(BaseCommand):
             try:
                 outbox.listen()
                 self.relay()
-            except (OperationalError, InterfaceError, BrokerError) as error:
-                self.failed("the broker" if isinstance(error, BrokerError) else "PostgreSQL", error)
+            except (OperationalError, InterfaceError, *BROKER_ERRORS) as error:
+                self.failed("the broker" if isinstance(error, BROKER_ERRORS) else "PostgreSQL", error)
                 connection.close()
                 time.sleep(BACK_OFF[min(self.failures, len(BACK_OFF)) - 1])
 
