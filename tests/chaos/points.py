@@ -25,6 +25,7 @@ from celery.signals import worker_process_init
 
 from feedsvc.celery import app
 
+ROLE = "relay" if __name__ == "__main__" else "worker"
 FOLDER = Path(os.environ.get("FAULTS", "none"))
 
 if "VISIBILITY_TIMEOUT" in os.environ:
@@ -40,6 +41,7 @@ class Fault:
     skip: int = 0
     seconds: float = 0
     match: dict[str, Any] = field(default_factory=dict)  # attributes of the call's first argument
+    role: str = ""  # of the process, 'worker' or 'relay'; any
 
 
 def _points() -> list[tuple[Any, str]]:
@@ -87,6 +89,8 @@ def _pass(point: Path, args: tuple[Any, ...]) -> str | None:
     try:
         fault = Fault(**json.loads(point.read_text()))
     except FileNotFoundError:
+        return None
+    if fault.role not in ("", ROLE):
         return None
     if any(getattr(args[0], name, None) != value for name, value in fault.match.items()):
         return None
