@@ -366,6 +366,7 @@ def test_a_promoted_replica(chaos):
         load.wait(30)
         with chaos.house.down("timelines", crash=True):
             pass
+        client().config_set("masterauth", replica.password)
         client().execute_command("REPLICAOF", "127.0.0.1", replica.port)
         eventually(lambda: client().info("replication")["master_link_status"] == "up", "it follows")
         assert client().dbsize(), "the timelines of before are there"

@@ -248,7 +248,7 @@ class Disk:
 
 class Replica:
     def __init__(self, port: int, password: str) -> None:
-        self.port = port
+        self.port, self.password = port, password
         self.client = redis.Redis(port=port, password=password, decode_responses=True)
 
     def wait(self) -> None:
