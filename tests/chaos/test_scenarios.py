@@ -235,7 +235,7 @@ def test_workers_stopped(chaos):
 
 @scenario(21, "all workers are restarted in turn")
 def test_rolling_restart(chaos):
-    with chaos.under_load(large_every=4):
+    with chaos.under_load():
         for name in WORKERS:
             chaos.house.start_again(name)
             chaos.faults += 1
