@@ -471,20 +471,31 @@ def bury() -> int:
 
 
 def nudge() -> list[tuple[int, str, int]]:
-    """Batches that nobody has worked on for a while, each to be published as a single task: (post, kind, number)."""
+    """Batches whose message got lost, or whose run, each to be published as a single task: (post, kind, number).
+
+    That nobody has worked on one for a while does not say so: where many wait, each waits long, and to send them again would
+    make the queue longer still. But messages are worked on in their order. So one is lost if others that were published
+    after it are done, or if none at all was done meanwhile.
+    """
     return rows(
-        """
+        f"""
         UPDATE feeds_batch SET nudged_at = now()
         WHERE (post_id, kind, batch_no) IN (
             SELECT post_id, kind, batch_no FROM feeds_batch
             WHERE state = 'open' AND coalesce(lease_until, '-infinity') < now()
-              AND nudged_at < now() - %(after)s * interval '1 second'
+              AND nudged_at < least(now() - %(after)s * interval '1 second', ({_REACHED}))
             ORDER BY nudged_at LIMIT %(members)s FOR UPDATE SKIP LOCKED)
         RETURNING post_id, kind, batch_no
         """,
         after=settings.NUDGE_AFTER,
         members=settings.CHORD_MEMBERS,
     )
+
+
+# When the latest message was published of those whose batch was done lately; null if none was. The first batch of each post
+# is no witness: mostly it is the only one, and did not wait in the same queue.
+_REACHED = """SELECT max(nudged_at) FROM feeds_batch
+    WHERE state = 'done' AND closed_at > now() - %(after)s * interval '1 second' AND batch_no > 0"""
 
 
 def redrive(post_id: int) -> int:

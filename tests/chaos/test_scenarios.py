@@ -147,7 +147,7 @@ def test_broker_away(chaos):
     with chaos.under_load() as load, chaos.house.down(BROKER):
         chaos.faults += 1
         load.wait(60)
-    assert _slowest(load) < 1, "a POST does not wait for the broker"
+    assert _slowest(load) < 2, "a POST does not wait for the broker"
 
 
 @scenario(14, "the broker stands still while posts come in")
@@ -155,7 +155,7 @@ def test_broker_frozen(chaos):
     with chaos.under_load() as load, chaos.house.frozen(BROKER):
         chaos.faults += 1
         load.wait(60)
-    assert _slowest(load) < 1, "a POST does not wait for the broker"
+    assert _slowest(load) < 2, "a POST does not wait for the broker"
 
 
 @scenario(15, "RabbitMQ's memory alarm goes off", on=("rabbitmq",))
@@ -165,7 +165,7 @@ def test_memory_alarm(chaos):
         chaos.faults += 1
         load.wait(60)
         chaos.house.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
-    assert _slowest(load) < 1, "a POST does not wait for the broker"
+    assert _slowest(load) < 2, "a POST does not wait for the broker"
 
 
 @scenario(16, "connections to the broker are reset, then half open")
@@ -302,7 +302,7 @@ def test_disk_full(chaos):
     with chaos.house.small_disk() as disk, chaos.under_load() as load, disk.full():
         chaos.faults += 1
         load.wait(60)
-    assert _slowest(load) < 1, "a POST does not wait for the broker"
+    assert _slowest(load) < 2, "a POST does not wait for the broker"
 
 
 @scenario(27, "a large account posts all the time")

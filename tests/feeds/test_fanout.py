@@ -212,6 +212,19 @@ def test_a_dead_batch_driven_again_corrects_the_delivery_however_often(settings)
     assert fanout.redrive(post.pk) == 0 and deliveries.report(post.pk)["state"] == "done"
 
 
+def test_what_waits_its_turn_is_not_sent_again_and_what_was_overtaken_is(settings):
+    settings.FANOUT_BATCH = 2
+    author, _ = star(6)
+    first, second, third = posts = [PostFactory(author=author) for _ in range(3)]
+    for minute, post in enumerate(posts):
+        fanout.plan(post.pk, PUSH)
+        Batch.objects.filter(post=post).update(nudged_at=f"2020-01-01T00:0{minute}Z")
+    assert fanout.deliver(second.pk, PUSH, 1) == "done"
+    assert {post_id for post_id, *_ in fanout.nudge()} == {first.pk}, "the third's turn has not come"
+    Batch.objects.filter(state="done").update(closed_at="2020-01-01T01:00Z")
+    assert {post_id for post_id, *_ in fanout.nudge()} == {second.pk, third.pk}, "nobody works on anything"
+
+
 def test_a_retraction_reaches_all_who_follow_and_adds_up(settings):
     settings.FANOUT_BATCH = 2
     author, readers = star(5, away=1)
