@@ -61,10 +61,13 @@ def what_is_left() -> dict[str, int]:
 
 
 def waiting_messages() -> int:
-    """Messages in the queues, of a Redis broker also those that a worker took and did not acknowledge."""
+    """Messages in the queues, of a Redis broker also those that a worker took and did not acknowledge.
+
+    What RabbitMQ set apart is not waiting for anybody.
+    """
     with app.connection_for_read() as broker:
         channel: Any = broker.default_channel
-        queues = settings.CELERY_TASK_QUEUES
+        queues = [name for name in settings.CELERY_TASK_QUEUES if name != "dead"]
         if settings.ON_REDIS:
             return sum(channel.client.llen(name) for name in queues) + channel.client.hlen("unacked")
         return sum(channel.queue_declare(name, passive=True).message_count for name in queues)
