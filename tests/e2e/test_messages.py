@@ -129,7 +129,9 @@ def take(queue: str) -> dict[str, Any]:
     properties = {
         name: message.properties[name] for name in ("correlation_id", "reply_to", "delivery_mode", "priority")
     }
-    headers = {name: value for name, value in message.headers.items() if not name.startswith("x-")}  # the broker's own
+    # Without what the broker adds, and not in the order in which it gives them: names for ids are given out in order.
+    order = sorted(message.headers, key=lambda name: (name != "id", name))
+    headers = {name: message.headers[name] for name in order if not name.startswith("x-")}
     properties |= {"content_type": message.content_type, "content_encoding": message.content_encoding}
     return {"queue": queue, "headers": headers, "properties": properties, "body": json.loads(body)}
 

@@ -17,7 +17,7 @@ from django.db import connection
 from feeds.models import Outbox
 from feedsvc.celery import app
 from feedsvc.run import Instance
-from tests.conftest import children, eventually, messages
+from tests.conftest import children, eventually, forget_messages, messages
 from tests.e2e.test_pipeline import delivery, home, publish, tasks_of
 from tests.factories import star
 
@@ -74,6 +74,7 @@ def test_a_message_that_ends_whoever_takes_it_is_set_apart_and_its_post_delivere
 
 def test_what_beat_sent_in_vain_is_not_set_apart(workers: Instance) -> None:
     workers.stop("worker")
+    forget_messages()  # of tests before this one, which set some apart
     eventually(lambda: waiting("upkeep") > 3, "beat goes on")  # one a second, each good for a second
     workers.start("worker")
     eventually(lambda: waiting("upkeep") == 0, "the worker has dropped them")
