@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, MessageNacked
 from celery import chain, current_app, signature
 from celery.canvas import Signature
 from django.conf import settings
@@ -73,7 +73,7 @@ LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in fligh
 COUNTED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the longer the broker is down
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
 
-BROKER_ERRORS = (BrokerGone, AMQPError)
+BROKER_ERRORS = (BrokerGone, AMQPError, MessageNacked)
 """The broker is gone, late, or takes no messages now: RabbitMQ refuses one (a full queue), or the connection."""
 
 log = logging.getLogger(__name__)
