@@ -19,7 +19,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from . import logs, timelines
+from . import logs, metrics, timelines
 from .database import STORE_ERRORS, changed, exists, is_away, likely, prepared, rows, swept
 from .models import Kind, Post, PostMode
 
@@ -30,7 +30,6 @@ _RANGE = """SELECT follower_id, id FROM followers_follow
     WHERE (followee_id, follower_id) >= ({author}, {lo}) AND (followee_id, follower_id) < ({author}, {hi})
     ORDER BY followee_id, follower_id OFFSET {skip}"""
 COUNTED = ("delivered", "skipped_inactive", "skipped_hidden", "gone")  # of each batch
-GAUGED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the more there is to be done
 Counts = Counter[str]
 
 log = logging.getLogger(__name__)
@@ -475,7 +474,7 @@ def nudge() -> list[tuple[int, str, int]]:
 
     That nobody has worked on one for a while does not say so: where many wait, each waits long, and to send them again would
     make the queue longer still. But messages are worked on in their order. So one is lost if others that were published
-    after it are done, or if none at all was done meanwhile.
+    after it are done, or if none at all was done meanwhile. And it waits no more if a run took it, whose lease ran out.
     """
     return rows(
         f"""
@@ -483,7 +482,8 @@ def nudge() -> list[tuple[int, str, int]]:
         WHERE (post_id, kind, batch_no) IN (
             SELECT post_id, kind, batch_no FROM feeds_batch
             WHERE state = 'open' AND coalesce(lease_until, '-infinity') < now()
-              AND nudged_at < least(now() - %(after)s * interval '1 second', ({_REACHED}))
+              AND nudged_at < now() - %(after)s * interval '1 second'
+              AND (nudged_at < lease_until OR nudged_at < coalesce(({_REACHED}), 'infinity'))
             ORDER BY nudged_at LIMIT %(members)s FOR UPDATE SKIP LOCKED)
         RETURNING post_id, kind, batch_no
         """,
@@ -580,13 +580,13 @@ _ENDED = """SELECT 1 FROM feeds_delivery WHERE post_id = b.post_id AND kind = b.
 
 
 def gauges() -> dict[str, int]:
-    """Deliveries not closed, batches open, batches dead that nobody dropped. GAUGED means that or more."""
+    """Deliveries not closed, batches open, batches dead that nobody dropped. metrics.GAUGED means that or more."""
     [found] = rows(
         """
         SELECT (SELECT count(*) FROM (SELECT 1 FROM feeds_delivery WHERE state <> 'closed' LIMIT %(most)s) d),
             (SELECT count(*) FROM (SELECT 1 FROM feeds_batch WHERE state = 'open' LIMIT %(most)s) b),
             (SELECT count(*) FROM (SELECT 1 FROM feeds_batch WHERE state = 'dead' AND dropped_at IS NULL LIMIT %(most)s) b)
         """,
-        most=GAUGED,
+        most=metrics.GAUGED,
     )
     return dict(zip(("deliveries_open", "batches_open", "batches_dead"), found, strict=True))

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Histogram
 
+GAUGED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the more there is to be done
+
 outbox_sent = Counter("feedsvc_outbox_sent", "Outbox rows that this process published")
 redis_down = Counter("feedsvc_home_redis_down", "Home pages that PostgreSQL served alone, since Redis did not answer")
 http_seconds = Histogram(

@@ -70,7 +70,6 @@ LINGER = timedelta(seconds=0.25)
 PATIENCE = timedelta(seconds=10)
 PAUSE = 0.1  # seconds until the relay looks again whether what is in flight is done: it is told so sooner
 LOST_AFTER = timedelta(seconds=2)  # then a message no longer counts as in flight: the relay waits for no dead worker
-COUNTED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the longer the broker is down
 ATTEMPTS = 10  # runs that end in an error, then the row stays for a person to look at
 
 BROKER_ERRORS = (BrokerGone, AMQPError, MessageNacked)
@@ -425,7 +424,10 @@ def prune() -> int:
 
 
 def gauges() -> dict[str, Any]:
-    """What waits: rows not sent yet, the age of the oldest in seconds, rows sent and not done. COUNTED means that or more."""
+    """What waits: rows not sent yet, the age of the oldest in seconds, rows sent and not done.
+
+    metrics.GAUGED means that or more.
+    """
     [(unsent, age, undone)] = rows(
         """
         SELECT (SELECT count(*) FROM (
@@ -437,7 +439,7 @@ def gauges() -> dict[str, Any]:
             SELECT due_at AS oldest FROM feeds_outbox WHERE task = t.task AND audience = t.audience AND sent_at IS NULL
                 AND done_at IS NULL ORDER BY due_at LIMIT 1) o
         """,
-        counted=COUNTED,
+        counted=metrics.GAUGED,
         tasks=[task for task, _ in LANES],
         audiences=[audience for _, audience in LANES],
     )

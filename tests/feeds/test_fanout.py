@@ -221,6 +221,9 @@ def test_what_waits_its_turn_is_not_sent_again_and_what_was_overtaken_is(setting
         Batch.objects.filter(post=post).update(nudged_at=f"2020-01-01T00:0{minute}Z")
     assert fanout.deliver(second.pk, PUSH, 1) == "done"
     assert {post_id for post_id, *_ in fanout.nudge()} == {first.pk}, "the third's turn has not come"
+    Batch.objects.filter(post=third, batch_no=2).update(lease_until="2020-01-01T00:05Z")
+    assert fanout.nudge() == [(third.pk, PUSH, 2)], "whoever had it died"
+    assert fanout.nudge() == []
     Batch.objects.filter(state="done").update(closed_at="2020-01-01T01:00Z")
     assert {post_id for post_id, *_ in fanout.nudge()} == {second.pk, third.pk}, "nobody works on anything"
 

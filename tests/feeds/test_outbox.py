@@ -16,7 +16,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerGone
 
-from feeds import outbox
+from feeds import metrics, outbox
 from feeds.database import rows
 from feeds.models import Outbox
 from tests.factories import AccountFactory
@@ -303,5 +303,5 @@ def test_gauges_count_what_waits_and_no_further_than_they_have_to(monkeypatch):
     found = outbox.gauges()
     assert (found["unsent"], found["undone"]) == (2, 1)
     assert 59 <= found["oldest_unsent_seconds"] < 70
-    monkeypatch.setattr(outbox, "COUNTED", 1)
+    monkeypatch.setattr(metrics, "GAUGED", 1)
     assert (outbox.gauges()["unsent"], outbox.gauges()["undone"]) == (1, 1)
