@@ -15,7 +15,7 @@ from django.db import transaction
 
 from followers.graph import Cursor
 
-from . import fanout, outbox
+from . import fanout, outbox, reconciler
 from .database import rows
 from .entities import iso
 from .models import Batch, Delivery, Kind, Outbox
@@ -186,7 +186,7 @@ def replay(*, post_id: int) -> Replayed:
     Delivery.DoesNotExist; ValidationError where all that is dead was dropped: that is for good.
     """
     _must_exist(post_id)
-    replayed = Replayed(fanout.redrive(post_id), outbox.send_failed_again(post_id, FAN_OUTS))
+    replayed = Replayed(reconciler.redrive(post_id), outbox.send_failed_again(post_id, FAN_OUTS))
     if replayed == Replayed(0, 0) and Batch.objects.filter(post=post_id, dropped_at__isnull=False).exists():
         raise ValidationError({"delivery": ValidationError("was dropped, and that is for good", "dropped")})
     return replayed
@@ -199,7 +199,7 @@ def drop(*, post_id: int) -> int:
     Their followers get the post when their timelines are rebuilt (verify_timelines --repair), or else not at all.
     """
     _must_exist(post_id)
-    return fanout.drop(post_id)
+    return reconciler.drop(post_id)
 
 
 def _must_exist(post_id: int) -> None:

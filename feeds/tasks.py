@@ -12,7 +12,19 @@ from itertools import groupby
 from celery import chord, shared_task
 from django.conf import settings
 
-from . import actions, departures, entities, fanout, notifications, outbox, rebuild, search, timelines, verify
+from . import (
+    actions,
+    departures,
+    entities,
+    fanout,
+    notifications,
+    outbox,
+    rebuild,
+    reconciler,
+    search,
+    timelines,
+    verify,
+)
 from .database import STORE_ERRORS, rows
 from .models import Heartbeat, Kind
 
@@ -149,15 +161,15 @@ def reconcile() -> dict[str, int]:
     if not rows("SELECT pg_try_advisory_lock(%(lock)s)", lock=RECONCILER)[0][0]:
         return {}
     try:
-        reopened = fanout.reopen()  # before their batches are sent: else these find nothing to finish
-        nudged = fanout.nudge()
+        reopened = reconciler.reopen()  # before their batches are sent: else these find nothing to finish
+        nudged = reconciler.nudge()
         for key in nudged:
             push_batch_alone.delay(*key, closed_by="reconciler")
         return {
             "reopened": reopened,
             "nudged": len(nudged),
-            "buried": fanout.bury(),
-            "finished": fanout.finish_overdue(),
+            "buried": reconciler.bury(),
+            "finished": reconciler.finish_overdue(),
             "resent": outbox.resend(),
             "swept": timelines.sweep() or 0,
         }
@@ -183,7 +195,7 @@ def prune() -> dict[str, int]:
     """Beat's broom: what nobody will ask for any more."""
     return {
         "outbox": outbox.prune(),
-        "batches": fanout.prune(),
+        "batches": reconciler.prune(),
         "notifications": notifications.prune(),
         "keys": actions.prune_keys(),
     }

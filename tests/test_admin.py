@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from feeds import actions, fanout, outbox
+from feeds import actions, fanout, outbox, reconciler
 from feeds.admin import COUNTED
 from feeds.models import Batch, Delivery, Outbox, Post
 from followers.models import Account
@@ -237,7 +237,7 @@ def deliveries(settings: Any) -> dict[str, Delivery]:
         fanout.deliver(posts[name].pk, "push", 0)
     fanout.deliver(posts["closed"].pk, "push", 1)
     Batch.objects.filter(post=posts["failed"], batch_no=1).update(attempts=1)
-    fanout.bury()
+    reconciler.bury()
     for name in ("closed", "failed"):
         assert fanout.finish(posts[name].pk, "push", "callback")
     actions.cancel_delivery(post_id=posts["cancelled"].pk)

@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from feeds import fanout, logs, outbox, timelines, verify
+from feeds import logs, outbox, reconciler, timelines, verify
 from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
 
@@ -151,7 +151,7 @@ class Waiting(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
-            found = {f"outbox_{name}": value for name, value in outbox.gauges().items()} | fanout.gauges()
+            found = {f"outbox_{name}": value for name, value in outbox.gauges().items()} | reconciler.gauges()
         except DatabaseError:
             found = {}
         yield GaugeMetricFamily("feedsvc_postgresql_up", "Whether PostgreSQL answered", value=bool(found))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feeds import fanout
+from feeds import fanout, reconciler
 from feeds.models import Batch, Post
 from tests.api.reading import ids, walk
 from tests.factories import AccountFactory, PostFactory, star
@@ -19,7 +19,7 @@ LIST = "/api/v1/admin/deliveries"
 def fail(post: Post) -> None:
     fanout.plan(post.pk, "push")
     Batch.objects.filter(post=post).update(attempts=5, error="it broke")
-    fanout.bury()
+    reconciler.bury()
     fanout.finish(post.pk, "push", "reconciler")
 
 

@@ -48,7 +48,7 @@ def _points() -> list[tuple[Any, str]]:
     import kombu.messaging
     from celery.backends.redis import RedisBackend
 
-    from feeds import fanout, outbox, timelines
+    from feeds import fanout, outbox, reconciler, timelines
 
     return [
         (fanout, "_claim"),
@@ -57,7 +57,7 @@ def _points() -> list[tuple[Any, str]]:
         (fanout, "_close_all"),
         (fanout, "plan"),
         (fanout, "finish_all"),
-        (fanout, "nudge"),
+        (reconciler, "nudge"),
         (outbox, "resend"),
         (timelines, "push_many"),
         (RedisBackend, "on_chord_part_return"),

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models.functions import Now
 
-from feeds import actions, deliveries, fanout, outbox, tasks, timelines
+from feeds import actions, deliveries, fanout, outbox, reconciler, tasks, timelines
 from feeds.models import Batch, Delivery, Outbox
 from tests.factories import PostFactory, star
 
@@ -30,13 +30,13 @@ def failed(settings):
     fanout.plan(post.pk, "push")
     fanout.deliver(post.pk, "push", 0)
     Batch.objects.filter(post=post, batch_no=1).update(attempts=1, error="it [broke]")
-    fanout.bury()
+    reconciler.bury()
     fanout.finish(post.pk, "push", "callback")
     return post
 
 
 def reconcile() -> None:
-    for key in fanout.nudge():
+    for key in reconciler.nudge():
         tasks.push_batch_alone(*key, closed_by="reconciler")
 
 
@@ -93,18 +93,18 @@ def test_a_replay_sends_a_fan_out_again_that_was_given_up(drain):
 
 
 def test_what_was_dropped_stays_failed_is_not_looked_at_and_not_replayed(failed):
-    assert fanout.gauges()["batches_dead"] == 1
+    assert reconciler.gauges()["batches_dead"] == 1
     assert run("drop", failed.pk) == f"1 dead batches of post {failed.pk} are dropped\n"
     assert run("drop", failed.pk) == f"nothing of post {failed.pk} is dead\n"
     assert run("list") == "nothing is to be looked at\n"
     assert f"{failed.pk}" in run("list", "--state", "dropped")
-    assert fanout.gauges()["batches_dead"] == 0
+    assert reconciler.gauges()["batches_dead"] == 0
     report = deliveries.report(failed.pk)
     assert (report["state"], report["delivered"], report["failed"]) == ("done", 2, 1)
     assert report["dropped_at"] and "push 1 │ dropped" in run("show", failed.pk)
     with pytest.raises(CommandError, match=f"what failed of post {failed.pk} was dropped, and that is for good"):
         run("replay", failed.pk)
-    assert fanout.redrive(failed.pk) == 0
+    assert reconciler.redrive(failed.pk) == 0
 
 
 def test_a_batch_that_dies_after_a_drop_is_to_be_looked_at(failed):
@@ -118,10 +118,10 @@ def test_a_batch_that_dies_after_a_drop_is_to_be_looked_at(failed):
 
 
 def test_a_delivery_that_was_closed_while_its_batches_were_opened_is_opened_and_corrected(failed):
-    fanout.redrive(failed.pk)
+    reconciler.redrive(failed.pk)
     Delivery.objects.update(state="closed")  # by a finish that saw the batches as they were before
-    assert fanout.reopen() == 1
-    assert fanout.reopen() == 0
+    assert reconciler.reopen() == 1
+    assert reconciler.reopen() == 0
     reconcile()
     assert deliveries.report(failed.pk)["delivered"] == 3
 

@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from feeds import actions, entities, explain, fanout, home, outbox, timelines
+from feeds import actions, entities, explain, fanout, home, outbox, reconciler, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
 from feeds.posts import Cursor
 from feeds.redis_client import client
@@ -254,7 +254,7 @@ def test_a_post_whose_batch_died_has_failed_and_the_error_is_named(pair, setting
     fanout.plan(post.pk, Kind.PUSH)
     fanout._claim(post.pk, Kind.PUSH, 0)  # and the process dies
     Batch.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    fanout.bury()
+    reconciler.bury()
     fanout.finish(post.pk, Kind.PUSH, "reconciler")
     assert answer(reader, post) == "failed"
     assert "1 attempts ended without its closing" in explain.explain(reader, post.pk).detail
@@ -269,7 +269,7 @@ def test_a_dead_batch_of_others_is_no_reason(pair, settings):
     fanout.plan(post.pk, Kind.PUSH)
     fanout._claim(post.pk, Kind.PUSH, 1)
     Batch.objects.update(lease_until=None)
-    fanout.bury()
+    reconciler.bury()
     assert [answer(one, post) for one in (reader, other)] == ["in_flight", "failed"]
 
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from django.db import connection
 
-from feeds import actions, deliveries, fanout, importing, tasks, timelines
+from feeds import actions, deliveries, fanout, importing, reconciler, tasks, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
 from feeds.redis_client import client
 from followers import relationships
@@ -185,7 +185,7 @@ def test_a_batch_whose_attempts_are_spent_is_buried_and_counts_as_failed(setting
     fanout._claim(post.pk, PUSH, 0)  # and the process dies
     Batch.objects.update(lease_until=None)
     fanout.deliver(post.pk, PUSH, 1)
-    assert fanout.bury() == 1
+    assert reconciler.bury() == 1
     assert fanout.finish(post.pk, PUSH, "reconciler")
     assert parts(post) == {"audience": 3, "delivered": 1, "failed": 2}
     assert deliveries.report(post.pk)["batches"] == {"total": 2, "done": 1, "failed": 1}
@@ -199,17 +199,17 @@ def test_a_dead_batch_driven_again_corrects_the_delivery_however_often(settings)
     fanout._claim(post.pk, PUSH, 0)  # and the process dies
     Batch.objects.update(lease_until=None)
     fanout.deliver(post.pk, PUSH, 1)
-    fanout.bury()
+    reconciler.bury()
     fanout.finish(post.pk, PUSH, "reconciler")
     assert stored(readers[0]) == []
-    assert fanout.redrive(post.pk) == 1
-    assert fanout.redrive(post.pk) == 0
+    assert reconciler.redrive(post.pk) == 1
+    assert reconciler.redrive(post.pk) == 0
     assert deliveries.report(post.pk)["state"] == "running"
-    for key in fanout.nudge():
+    for key in reconciler.nudge():
         tasks.push_batch_alone(*key, closed_by="reconciler")
     assert parts(post) == {"audience": 3, "delivered": 3}
     assert all(stored(reader) == [post.pk] for reader in readers)
-    assert fanout.redrive(post.pk) == 0 and deliveries.report(post.pk)["state"] == "done"
+    assert reconciler.redrive(post.pk) == 0 and deliveries.report(post.pk)["state"] == "done"
 
 
 def test_what_waits_its_turn_is_not_sent_again_and_what_was_overtaken_is(settings):
@@ -220,12 +220,12 @@ def test_what_waits_its_turn_is_not_sent_again_and_what_was_overtaken_is(setting
         fanout.plan(post.pk, PUSH)
         Batch.objects.filter(post=post).update(nudged_at=f"2020-01-01T00:0{minute}Z")
     assert fanout.deliver(second.pk, PUSH, 1) == "done"
-    assert {post_id for post_id, *_ in fanout.nudge()} == {first.pk}, "the third's turn has not come"
+    assert {post_id for post_id, *_ in reconciler.nudge()} == {first.pk}, "the third's turn has not come"
     Batch.objects.filter(post=third, batch_no=2).update(lease_until="2020-01-01T00:05Z")
-    assert fanout.nudge() == [(third.pk, PUSH, 2)], "whoever had it died"
-    assert fanout.nudge() == []
+    assert reconciler.nudge() == [(third.pk, PUSH, 2)], "whoever had it died"
+    assert reconciler.nudge() == []
     Batch.objects.filter(state="done").update(closed_at="2020-01-01T01:00Z")
-    assert {post_id for post_id, *_ in fanout.nudge()} == {second.pk, third.pk}, "nobody works on anything"
+    assert {post_id for post_id, *_ in reconciler.nudge()} == {second.pk, third.pk}, "nobody works on anything"
 
 
 def test_a_retraction_reaches_all_who_follow_and_adds_up(settings):
@@ -409,7 +409,7 @@ def test_a_store_that_fails_among_many_burns_no_attempt_and_each_comes_again_by_
     assert set(Outbox.objects.filter(task="fan_out_post").values_list("attempts", "sent_at")) == {(0, None)}
     assert tasks.fan_out_post(rows_of(*posts)) == "2 posts"  # planned already: the reconciler's
     Batch.objects.update(nudged_at="2020-01-01T00:00Z")
-    for key in fanout.nudge():
+    for key in reconciler.nudge():
         tasks.push_batch_alone(*key, closed_by="reconciler")
     assert [parts(post) for post in posts] == [{"audience": 2, "delivered": 2}] * 2
     assert all(stored(reader) == [posts[1].pk, posts[0].pk] for reader in readers)

@@ -10,7 +10,7 @@ from django.conf import settings as conf
 from django.db import connection
 from django.utils import timezone
 
-from feeds import actions, database, deliveries, fanout, notifications, outbox, tasks
+from feeds import actions, database, deliveries, fanout, notifications, outbox, reconciler, tasks
 from feeds.models import Batch, Delivery, IdempotencyKey, Kind, Notification, Outbox
 from tests.factories import AccountFactory, PostFactory, star
 from tests.feeds.test_posts import nodes, plan, remember
@@ -43,15 +43,15 @@ def test_the_record_of_a_delivery_outlives_its_batches(settings):
     post = PostFactory(author=star(5, away=1)[0])
     for number in range(fanout.plan(post.pk, PUSH)):
         fanout.deliver(post.pk, PUSH, number)
-    assert fanout.prune() == 0
+    assert reconciler.prune() == 0
     fanout.finish(post.pk, PUSH, "callback")
     age_deliveries()
     before = deliveries.report(post.pk)
-    assert fanout.prune() == 3
+    assert reconciler.prune() == 3
     after = deliveries.report(post.pk)
     assert after == before | {"first_push_at": None}
     assert (after["batches"], after["delivered"]) == ({"total": 3, "done": 3, "failed": 0}, 4)
-    assert (fanout.finish(post.pk, PUSH, "reconciler"), fanout.finish_overdue(), fanout.redrive(post.pk)) == (
+    assert (fanout.finish(post.pk, PUSH, "reconciler"), reconciler.finish_overdue(), reconciler.redrive(post.pk)) == (
         False,
         0,
         0,
@@ -67,20 +67,20 @@ def test_batches_stay_as_long_as_one_of_theirs_is_open_or_dead(settings):
     fanout.plan(post.pk, PUSH)
     fanout.deliver(post.pk, PUSH, 1)
     age_deliveries()
-    assert fanout.prune() == 0
+    assert reconciler.prune() == 0
     fanout._claim(post.pk, PUSH, 0)  # and the process dies
     Batch.objects.filter(batch_no=0).update(lease_until=None)
-    fanout.bury()
+    reconciler.bury()
     fanout.finish(post.pk, PUSH, "reconciler")
     age_deliveries()
-    assert fanout.prune() == 0
-    assert fanout.redrive(post.pk) == 1
+    assert reconciler.prune() == 0
+    assert reconciler.redrive(post.pk) == 1
     age_deliveries()
-    assert fanout.prune() == 0
+    assert reconciler.prune() == 0
     tasks.push_batch_alone(post.pk, PUSH, 0)
     assert deliveries.report(post.pk)["delivered"] == 3
     age_deliveries()
-    assert fanout.prune() == 2
+    assert reconciler.prune() == 2
 
 
 def test_a_post_whose_batches_are_gone_is_retracted_as_any(settings, drain):
@@ -88,7 +88,7 @@ def test_a_post_whose_batches_are_gone_is_retracted_as_any(settings, drain):
     post = PostFactory(author=author)
     drain()
     age_deliveries()
-    assert fanout.prune() == 1
+    assert reconciler.prune() == 1
     actions.delete_post(author=author, post_id=post.pk)
     drain()
     assert Delivery.objects.get(post=post, kind=Kind.RETRACT).delivered == 3
@@ -135,7 +135,7 @@ def fill() -> None:
         )
 
 
-@pytest.mark.parametrize("prune", [outbox.prune, fanout.prune, notifications.prune, actions.prune_keys])
+@pytest.mark.parametrize("prune", [outbox.prune, reconciler.prune, notifications.prune, actions.prune_keys])
 def test_what_goes_is_found_by_an_index_a_slice_at_a_time(monkeypatch, prune):
     monkeypatch.setattr(database, "SLICE", 50)
     fill()

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from feeds import actions, deliveries, fanout, outbox
+from feeds import actions, deliveries, outbox, reconciler
 from feeds.database import rows
 from feeds.management.progress import progress
 from feeds.management.waiting import Patience
@@ -64,7 +64,7 @@ def settle() -> None:
 
 def waiting() -> tuple[int, int, int]:
     tasks = outbox.gauges()
-    return tasks["unsent"], tasks["undone"], fanout.gauges()["deliveries_open"]
+    return tasks["unsent"], tasks["undone"], reconciler.gauges()["deliveries_open"]
 
 
 def patient(what: str) -> Patience:

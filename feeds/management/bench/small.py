@@ -12,7 +12,7 @@ from celery import current_app
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from feeds import fanout, outbox
+from feeds import outbox, reconciler
 from feeds.database import prepared, rows
 from feeds.management.progress import progress
 
@@ -109,7 +109,7 @@ def wait(post_ids: list[int], authors: dict[int, int]) -> None:
     """Until all is delivered of these posts by the authors in turn."""
     patience = patient("nothing was delivered")
     with progress("delivering small posts", len(post_ids)) as show:
-        while left := fanout.gauges()["deliveries_open"]:
+        while left := reconciler.gauges()["deliveries_open"]:
             patience.check(left)
             show(len(post_ids) - left)
             time.sleep(POLL)
