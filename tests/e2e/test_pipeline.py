@@ -129,18 +129,6 @@ def test_what_waits_for_a_broker_that_is_away_is_shown_and_then_sent_small_audie
     assert len(said) < 10, said
 
 
-def test_a_killed_worker_loses_no_delivery(workers, api):
-    author, readers = star(45)
-    caller = api(author)
-    posts = [publish(caller) for _ in range(5)]
-    for name in ("worker-bulk", "worker-fanout", "worker"):
-        workers.kill(name)
-    for post_id in posts:
-        report = delivery(caller, post_id, 150)
-        assert (report["audience"], report["delivered"], report["failed"]) == (45, 45, 0)
-    assert home(api, readers[-1]) == posts[::-1]
-
-
 def test_workers_keep_their_database_connection(workers, api):
     """Celery would close it around every task."""
 
