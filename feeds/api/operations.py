@@ -1,4 +1,4 @@
-"""For whoever runs the service: /healthz, /metrics, how long requests take. And the picture of those who have none."""
+"""For whoever runs the service: /healthz, /metrics, how long requests take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 from kombu import Connection
@@ -28,9 +27,6 @@ from feeds.models import Heartbeat
 
 ALIVE = timedelta(seconds=30)
 APART = 10  # seconds between two clocks: with more, a fence may outlast its lease (docs/protocol.md, rule 4)
-PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 80"><rect width="80" height="80" fill="#d6dbe1"/>\
-<circle cx="40" cy="30" r="14" fill="#8a95a3"/><path d="M12 80a28 28 0 0 1 56 0z" fill="#8a95a3"/></svg>"""
-
 
 log = logging.getLogger("feeds.web")
 
@@ -165,9 +161,3 @@ class Waiting(Collector):
         yield skew
         for name, value in verify.last_look().items():
             yield GaugeMetricFamily(f"feedsvc_timeline_{name}", f"{name.replace('_', ' ')}: verify_sample", value=value)
-
-
-@require_safe
-@cache_control(public=True, max_age=24 * 3600)
-def picture(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(PICTURE, content_type="image/svg+xml")

@@ -25,7 +25,7 @@ from followers.models import Account, Application, List
 from . import pagination
 from .auth import AccountRequest, AnyRequest
 
-AVATAR, HEADER = f"{settings.BASE_URL}/avatars/default.svg", f"{settings.BASE_URL}/headers/default.svg"
+PICTURES = {kind: f"{settings.BASE_URL}/{kind}s/%d.png" for kind in ("avatar", "header")}
 HELD_MOST = 4_000  # statuses in a process's memory, of about 2 KB each
 
 
@@ -174,6 +174,7 @@ def mention(entity: Entity) -> dict[str, Any]:
 
 
 def account(entity: Entity) -> dict[str, Any]:
+    avatar, header = PICTURES["avatar"] % entity["id"], PICTURES["header"] % entity["id"]
     return {
         "id": str(entity["id"]),
         "username": entity["username"],
@@ -182,10 +183,10 @@ def account(entity: Entity) -> dict[str, Any]:
         "uri": entity["url"],
         "display_name": entity["display_name"],
         "note": entity["note_html"],
-        "avatar": AVATAR,
-        "avatar_static": AVATAR,
-        "header": HEADER,
-        "header_static": HEADER,
+        "avatar": avatar,
+        "avatar_static": avatar,
+        "header": header,
+        "header_static": header,
         "locked": False,
         "bot": False,
         "group": False,

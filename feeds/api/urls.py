@@ -14,6 +14,7 @@ from . import (
     notifications,
     oauth,
     operations,
+    pictures,
     relationships,
     search,
     statuses,
@@ -111,8 +112,9 @@ ROUTES: dict[str, Any] = {
     "api/v1/admin/deliveries": admin.Deliveries.as_view(),
     "healthz": operations.healthz,
     "metrics": operations.metrics,
-    "avatars/default.svg": operations.picture,
-    "headers/default.svg": operations.picture,
+    # Pictures
+    "avatars/<id:account_id>.png": pictures.avatar,
+    "headers/<id:account_id>.png": pictures.header,
 }
 
 urlpatterns = [path(route + slash, view) for route, view in ROUTES.items() for slash in ("", "/")]
