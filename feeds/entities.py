@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from followers.models import Account
+from followers.models import Account, FollowRequest
 
 from . import text
 from .database import exists, prepared
@@ -101,6 +101,17 @@ def accounts(account_ids: list[int]) -> list[Entity]:
     """Accounts as the database has them now, in the order given; those unknown or deleted are left out."""
     found = {account.pk: account for account in Account.objects.filter(pk__in=account_ids, is_active=True)}
     return [_account_facts(found[account_id]) for account_id in account_ids if account_id in found]
+
+
+def own_account(account_id: int) -> Entity:
+    """As `account`, with what its owner alone sees. Raises Account.DoesNotExist."""
+    found = Account.objects.get(pk=account_id, is_active=True)
+    return _account_facts(found) | {
+        "default_visibility": found.default_visibility,
+        "default_sensitive": found.default_sensitive,
+        "default_language": found.default_language,
+        "follow_requests_count": FollowRequest.objects.filter(followee=account_id).count(),
+    }
 
 
 def tags(found: list[Tag], viewer: Account | None) -> list[Entity]:
@@ -236,8 +247,8 @@ def _load_accounts(account_ids: Iterable[int]) -> dict[int, tuple[int, Entity]]:
     return {account.pk: (account.version, _account_facts(account)) for account in found}
 
 
-AUTHOR = """id username display_name note created_at last_status_at followers_count following_count
-    statuses_count""".split()
+AUTHOR = """id username display_name note profile_fields locked bot discoverable created_at last_status_at followers_count
+    following_count statuses_count""".split()
 """The columns of an account that its facts are made of."""
 
 
@@ -249,6 +260,11 @@ def _account_facts(account: Any) -> Entity:
         "display_name": account.display_name,
         "note": account.note,
         "note_html": content(account.note),
+        "fields": account.profile_fields,
+        "fields_html": [[name, _line(value)] for name, value in account.profile_fields],
+        "locked": account.locked,
+        "bot": account.bot,
+        "discoverable": account.discoverable,
         "created_at": iso(account.created_at),
         "last_status_at": iso(account.last_status_at),
         "followers_count": account.followers_count,
@@ -260,6 +276,11 @@ def _account_facts(account: Any) -> Entity:
 def content(written: str, usernames: Iterable[str] = ()) -> str:
     """A text as HTML."""
     return text.render(written, settings.BASE_URL, {name: profile_url(name) for name in usernames})
+
+
+def _line(written: str) -> str:
+    """A text of one line as HTML, without its paragraph."""
+    return content(written).removeprefix("<p>").removesuffix("</p>")
 
 
 def profile_url(username: str) -> str:

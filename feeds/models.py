@@ -244,6 +244,18 @@ class TagFollow(models.Model):
         constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["account", "tag"], name="tag_follow_once")]
 
 
+class FeaturedTag(models.Model):
+    """The account shows the tag on its profile."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="featured_tags", db_index=False)
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["account", "tag"], name="featured_tag_once")
+        ]
+
+
 class Favourite(models.Model):
     account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
     post = models.ForeignKey(Post, models.CASCADE, related_name="favourites", db_index=False)
@@ -282,8 +294,9 @@ class Marker(models.Model):
 
 
 class Notification(models.Model):
-    """Something happened that concerns `account`. Its cause is a post that mentions or answers, a follow, a favourite, or a
-    reblog. One cause notifies once, however often the task runs.
+    """Something happened that concerns `account`. Its cause is a post that mentions or answers, or by somebody of whose posts
+    one wants to be told, a follow, a request, a favourite, a reblog, or an edit. One cause notifies once, however often the
+    task runs.
     """
 
     class Type(models.TextChoices):
@@ -291,9 +304,12 @@ class Notification(models.Model):
         FOLLOW = "follow"
         FAVOURITE = "favourite"
         REBLOG = "reblog"
+        FOLLOW_REQUEST = "follow_request"
+        STATUS = "status"  # somebody posted of whom one wants to be told
+        UPDATE = "update"  # what one reblogged was edited
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
-    type = models.CharField(max_length=9, choices=Type.choices)
+    type = models.CharField(max_length=14, choices=Type.choices)
     cause_id = models.BigIntegerField()
     from_account = models.ForeignKey(Account, models.CASCADE, related_name="+")
     post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+")

@@ -213,7 +213,7 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
         "TIMEOUT": 24 * 3600,
-        "VERSION": 2,  # of what entities look like: an older process must not meet those of a newer one
+        "VERSION": 3,  # of what entities look like: an older process must not meet those of a newer one
         "OPTIONS": {
             "SERIALIZER": "feeds.cache.JSON",
             "SOCKET_TIMEOUT": 1,

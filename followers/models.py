@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import OpClass
 from django.core.validators import RegexValidator
 from django.db import connection, models
@@ -51,6 +52,16 @@ class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manage
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now())
+    locked = models.BooleanField(db_default=False)  # who wants to follow it has to ask
+    bot = models.BooleanField(db_default=False)
+    discoverable = models.BooleanField(db_default=True)  # kept and told; there is no directory
+    profile_fields = ArrayField(
+        ArrayField(models.CharField(max_length=255, blank=True), size=2), db_default=[], blank=True
+    )
+    # Of posts that do not say so themselves
+    default_visibility = models.CharField(max_length=8, db_default="public")
+    default_sensitive = models.BooleanField(db_default=False)
+    default_language = models.CharField(max_length=10, null=True, blank=True)
     last_active_at = models.DateTimeField(null=True, blank=True)
     evicted_at = models.DateTimeField(null=True, editable=False)  # the timeline's, since the reader is away
     deleted_at = models.DateTimeField(null=True, editable=False)  # the row stays: replies refer to it
@@ -113,6 +124,7 @@ class Follow(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now())
     reblogs = models.BooleanField(db_default=True)  # whether the follower wants to see what the followee reblogs
+    notify = models.BooleanField(db_default=False)  # whether the follower wants to be told of each of its posts
 
     class Meta:
         constraints: ClassVar[list[Any]] = [
@@ -123,6 +135,28 @@ class Follow(models.Model):
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["followee", "-id"], include=["follower"], name="follow_followers"),
             models.Index(fields=["follower", "-id"], include=["followee"], name="follow_following"),
+            models.Index(fields=["followee", "follower"], condition=models.Q(notify=True), name="follow_notify"),
+        ]
+
+
+class FollowRequest(models.Model):
+    """`follower` asks to follow `followee`, which is locked: it is no follow, and nothing is shown to the follower by it."""
+
+    follower = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    followee = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    created_at = models.DateTimeField(db_default=Now())
+    reblogs = models.BooleanField(db_default=True)  # what the follow shall be like
+    notify = models.BooleanField(db_default=False)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["follower", "followee"], name="follow_request_once"),
+            models.CheckConstraint(
+                condition=~models.Q(follower=models.F("followee")), name="follow_request_not_oneself"
+            ),
+        ]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(fields=["followee", "-id"], include=["follower"], name="follow_request_waiting")
         ]
 
 
@@ -158,6 +192,19 @@ class Mute(models.Model):
 
     class Meta:
         constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["account", "target"], name="mute_once")]
+
+
+class PrivateNote(models.Model):
+    """What `account` noted about `target`, for itself alone."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    target = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    comment = models.CharField(max_length=2000)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["account", "target"], name="private_note_once")
+        ]
 
 
 class List(models.Model):

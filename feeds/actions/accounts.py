@@ -41,8 +41,10 @@ def register(*, username: str, email: str | None, password: str | None) -> Accou
 
 @transaction.atomic
 def edit_account(*, account: Account, **changes: object) -> Account:
-    """`changes`: display_name, note. Raises ValidationError."""
-    edited = Account.objects.get(pk=account.pk)
+    """`changes`: the columns of a profile (display_name, note, locked, bot, discoverable, profile_fields), and what posts are
+    that do not say so themselves (default_visibility, default_sensitive, default_language). Raises ValidationError.
+    """
+    edited = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
     for name, value in changes.items():
         setattr(edited, name, value)
     edited.clean_fields(exclude=["password"])
@@ -104,6 +106,7 @@ def delete_account(*, account: Account) -> None:
         password=found.password,
         display_name="",
         note="",
+        profile_fields=[],
         version=F("version") + 1,
     )
     AccessToken.objects.filter(user=account.pk).delete()

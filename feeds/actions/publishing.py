@@ -39,21 +39,22 @@ def publish_post(
     *,
     author: Account,
     text: str,
-    visibility: str = Visibility.PUBLIC,
+    visibility: str | None = None,
     in_reply_to: Post | None = None,
     spoiler_text: str = "",
-    sensitive: bool = False,
+    sensitive: bool | None = None,
     language: str | None = None,
     idempotency_key: str | None = None,
     created_at: datetime | None = None,
 ) -> Post:
     """A new post, safe in PostgreSQL with its delivery record and its outbox rows once this returns.
 
+    Visibility, sensitive and language are by default as the author's account says now.
     The same idempotency key within KEEP_KEYS gives the post of the first call; Post.DoesNotExist if it was deleted since.
     `created_at` dates it back (imports): it takes its place in timelines by that. Raises ValidationError.
     """
     _check_text(text, spoiler_text)
-    if visibility not in Visibility.values:
+    if visibility not in (None, *Visibility.values):
         raise ValidationError({"visibility": ValidationError("is not included in the list", "inclusion")})
     if in_reply_to is not None and in_reply_to.reblog_of_id:
         in_reply_to = in_reply_to.reblog_of  # an answer to a reblog is one to what was reblogged
@@ -61,13 +62,10 @@ def publish_post(
         author=author,
         text=text,
         spoiler_text=spoiler_text,
-        sensitive=sensitive,
-        language=language,
-        visibility=visibility,
         in_reply_to=in_reply_to,
         in_reply_to_account_id=in_reply_to.author_id if in_reply_to else None,
     )
-    return _publish(post, created_at, idempotency_key)
+    return _publish(post, created_at, idempotency_key, visibility=visibility, sensitive=sensitive, language=language)
 
 
 def reblog(
@@ -87,9 +85,9 @@ def reblog(
     there = Post.objects.live().filter(author=author, reblog_of=original)
     if (found := there.first()) is not None:
         return found
-    post = Post(author=author, reblog_of=original, visibility=visibility or original.visibility)
+    post = Post(author=author, reblog_of=original)
     try:
-        return _publish(post, created_at)
+        return _publish(post, created_at, visibility=visibility or original.visibility, sensitive=False, language=None)
     except IntegrityError:
         return there.get()  # of two at once, the other one's
 
@@ -198,7 +196,10 @@ _NEW_POST = "(SELECT post.id, NULL::bigint, audience FROM post, new) change (sub
 _STATEMENT = f"""
     WITH new AS (
         SELECT feeds_post_id(coalesce(%(at)s, clock_timestamp())) AS id, {NEXT_HOME_MODE} AS home_mode,
-            {outbox.audience("a.followers_count")} AS audience
+            {outbox.audience("a.followers_count")} AS audience,
+            coalesce(%(visibility)s::text, a.default_visibility) AS visibility,
+            coalesce(%(sensitive)s::boolean, a.default_sensitive) AS sensitive,
+            CASE WHEN %(reblog_of)s::bigint IS NULL THEN coalesce(%(language)s::text, a.default_language) END AS language
         FROM followers_account a WHERE a.id = %(author)s),
     first AS (
         INSERT INTO feeds_idempotencykey AS k (author_id, key, post_id)
@@ -211,7 +212,7 @@ _STATEMENT = f"""
         INSERT INTO feeds_post (id, created_at, home_mode, author_id, text, spoiler_text, sensitive, language, visibility,
             in_reply_to_id, in_reply_to_account_id, reblog_of_id)
         SELECT id, timestamptz 'epoch' + (id >> 16) * interval '1 millisecond', home_mode, %(author)s, %(text)s,
-            %(spoiler_text)s, %(sensitive)s, %(language)s, %(visibility)s, %(in_reply_to)s::bigint,
+            %(spoiler_text)s, sensitive, language, visibility, %(in_reply_to)s::bigint,
             %(in_reply_to_account)s::bigint, %(reblog_of)s::bigint
         FROM new LEFT JOIN first ON true WHERE coalesce(first.post_id, id) = id
         RETURNING *),
@@ -236,7 +237,8 @@ _STATEMENT = f"""
             home_mode = post.home_mode, ever_pulled = a.ever_pulled OR post.home_mode = '{HomeMode.PULL}'
         FROM post WHERE a.id = post.author_id AND (SELECT count(*) FROM parent) >= 0 -- so the parent comes first
         RETURNING a.*)
-    SELECT coalesce(first.post_id, new.id), post.created_at, post.home_mode, {", ".join(f"author.{one}" for one in AUTHOR)},
+    SELECT coalesce(first.post_id, new.id), post.created_at, post.home_mode, post.visibility, post.sensitive, post.language,
+        {", ".join(f"author.{one}" for one in AUTHOR)},
         ARRAY(SELECT id FROM named ORDER BY id), ARRAY(SELECT username FROM named ORDER BY id), {outbox.WAKE}
     FROM new LEFT JOIN first ON true LEFT JOIN post ON true LEFT JOIN author ON true
 """
@@ -246,9 +248,10 @@ The author's row, for which others wait, comes last, and before it what is answe
 """
 
 
-def _publish(post: Post, created_at: datetime | None, key: str | None = None) -> Post:
+def _publish(post: Post, created_at: datetime | None, key: str | None = None, **chosen: object) -> Post:
     """Writes the post under a new id of its moment; on a clash the sequence's next number is taken.
 
+    `chosen`: visibility, sensitive, language. None stands for what the author's account says.
     The one of an earlier call, whose commit is waited for, if there was one with the key.
     """
     tags = _make_tags(post.text)
@@ -263,9 +266,6 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
                     kept=settings.KEEP_KEYS,
                     text=post.text,
                     spoiler_text=post.spoiler_text,
-                    sensitive=post.sensitive,
-                    language=post.language,
-                    visibility=post.visibility,
                     in_reply_to=post.in_reply_to_id,
                     in_reply_to_account=post.in_reply_to_account_id,
                     reblog_of=post.reblog_of_id,
@@ -275,12 +275,24 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
                     request_id=logs.request_id(),
                     pull_above=settings.PULL_ABOVE,
                     pull_below=settings.PULL_BELOW,
+                    **chosen,
                 )
             break
         except IntegrityError as clash:
             if attempt == ID_TRIES - 1 or "reblog_once" in str(clash):
                 raise
-    post.pk, written_at, post.home_mode, *author, mentioned, usernames, _ = found
+    (
+        post.pk,
+        written_at,
+        post.home_mode,
+        post.visibility,
+        post.sensitive,
+        post.language,
+        *author,
+        named,
+        usernames,
+        _,
+    ) = found
     if written_at is None:
         return Post.objects.live().get(pk=post.pk)
     post.created_at = written_at
@@ -288,7 +300,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None) ->
     post.version = 1
     if not post.reblog_of_id:
         as_of_now = SimpleNamespace(**dict(zip(AUTHOR, author, strict=True)))
-        post.entity = entities.written(post, as_of_now, zip(mentioned, usernames, strict=True), tags)
+        post.entity = entities.written(post, as_of_now, zip(named, usernames, strict=True), tags)
     return post
 
 

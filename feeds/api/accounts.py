@@ -44,15 +44,15 @@ class VerifyCredentials(APIView):
     scopes = {"GET": "read:accounts profile"}
 
     def get(self, request: AccountRequest) -> Response:
-        return Response(serializers.credential_account(entities.account(request.user.pk)))
+        return Response(serializers.credential_account(entities.own_account(request.user.pk)))
 
 
 class UpdateCredentials(APIView):
     scopes = {"PATCH": "write:accounts"}
 
     def patch(self, request: AccountRequest) -> Response:
-        actions.edit_account(account=request.user, **forms.checked(forms.ProfileForm, request))
-        return Response(serializers.credential_account(entities.account(request.user.pk)))
+        actions.edit_account(account=request.user, **forms.checked(forms.ProfileForm, request, partial=True))
+        return Response(serializers.credential_account(entities.own_account(request.user.pk)))
 
 
 class Lookup(APIView):

@@ -123,9 +123,92 @@ class RegistrationForm(serializers.Serializer):
         return {name: value for name, value in self.validated_data.items() if name != "agreement"}
 
 
-class ProfileForm(serializers.Serializer):
-    display_name = serializers.CharField(required=False, allow_blank=True)
-    note = serializers.CharField(required=False, allow_blank=True)
+class Unfinished(serializers.Serializer):
+    """A form some of whose fields are known, and NOT_BUILT: whoever fills them in is told so."""
+
+    NOT_BUILT: dict[str, str]
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = super().to_internal_value(data)
+        for name, value in data.items():
+            if value and (what := self.NOT_BUILT.get(name.split("[")[0])):
+                raise ValidationError(f"{what} are not supported here")
+        return fields
+
+
+class Nested(serializers.Serializer):
+    """`home[last_read_id]=1` in a form, an object in JSON."""
+
+    def get_value(self, dictionary: Any) -> Any:
+        if not html.is_html_input(dictionary):
+            return super().get_value(dictionary)
+        names = {name: f"{self.field_name}[{name}]" for name in self.fields}
+        return {name: dictionary[sent] for name, sent in names.items() if sent in dictionary} or empty
+
+
+class ProfileFields(serializers.Field):
+    """Names and values: `fields_attributes[0][name]=` in a form; in JSON a list of objects, or an object of them.
+
+    A pair whose both parts are blank is none; Mastodon's clients clear one so.
+    """
+
+    MOST = 4
+    text = serializers.CharField(max_length=255, allow_blank=True, default="")
+
+    def get_value(self, dictionary: Any) -> Any:
+        if not html.is_html_input(dictionary):
+            return super().get_value(dictionary)
+        pairs: dict[str, dict[str, str]] = {}
+        for key in dictionary:
+            if found := re.fullmatch(rf"{self.field_name}\[(\w+)\]\[(name|value)\]", key):
+                pairs.setdefault(found[1], {})[found[2]] = dictionary[key]
+        return pairs or empty
+
+    def to_internal_value(self, data: Any) -> list[list[str]]:
+        pairs = list(data.values()) if isinstance(data, dict) else data
+        if not isinstance(pairs, list) or not all(isinstance(pair, dict) for pair in pairs):
+            raise ValidationError("must be pairs of name and value")
+        found = [pair for pair in (self._pair(sent) for sent in pairs) if any(pair)]
+        if len(found) > self.MOST:
+            raise ValidationError(f"can be {self.MOST} at most")
+        return found
+
+    def _pair(self, sent: dict[str, Any]) -> list[str]:
+        """Each on one line."""
+        return [" ".join(self.text.run_validation(sent.get(part, empty)).split()) for part in ("name", "value")]
+
+
+class LanguageField(serializers.RegexField):
+    def __init__(self, **kwargs: Any) -> None:
+        pattern = r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,6})?\Z"
+        super().__init__(pattern, default=None, allow_null=True, allow_blank=True, **kwargs)
+
+
+class SourceForm(Nested):
+    privacy = serializers.ChoiceField(
+        ["public", "unlisted", "private"],
+        source="default_visibility",
+        error_messages={"invalid_choice": "is not included in the list"},
+    )
+    sensitive = serializers.BooleanField(source="default_sensitive")
+    language = LanguageField(source="default_language")
+
+
+class ProfileForm(Unfinished):
+    display_name = serializers.CharField(allow_blank=True, allow_null=True)
+    note = serializers.CharField(allow_blank=True, allow_null=True)
+    locked = serializers.BooleanField()
+    bot = serializers.BooleanField()
+    discoverable = serializers.BooleanField()
+    fields_attributes = ProfileFields(source="profile_fields")
+    source = SourceForm()  # type: ignore[assignment]  # the API's name, which is one of the library's, too
+
+    NOT_BUILT = {"avatar": "Avatars", "header": "Header images"}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        fields = attrs | attrs.pop("source", {})
+        blank = {"display_name": "", "note": "", "default_language": None}  # what clients mean by null, or by nothing
+        return {name: value or blank[name] if name in blank else value for name, value in fields.items()}
 
 
 class FollowForm(serializers.Serializer):
@@ -139,35 +222,37 @@ class MuteForm(serializers.Serializer):
     )
 
 
-class EditForm(serializers.Serializer):
+class EditForm(Unfinished):
     status = serializers.CharField(source="text")
     spoiler_text = serializers.CharField(default="", allow_null=True, allow_blank=True)
-    sensitive = serializers.BooleanField(default=False)
-    language = serializers.RegexField(
-        r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,6})?\Z", default=None, allow_null=True, allow_blank=True
-    )
+    sensitive = serializers.BooleanField(default=None, allow_null=True)
+    language = LanguageField()
 
     NOT_BUILT = {"poll": "Polls", "scheduled_at": "Scheduled statuses", "media_ids": "Media"}
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        fields: dict[str, Any] = super().to_internal_value(data)
-        for name, value in data.items():
-            if value and (what := self.NOT_BUILT.get(name.split("[")[0])):
-                raise ValidationError(f"{what} are not supported here")
-        return fields
+    def validate_sensitive(self, sensitive: bool | None) -> bool | None:
+        return bool(sensitive)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         spoiler = attrs["spoiler_text"] or ""
         return attrs | {
             "spoiler_text": spoiler,
-            "sensitive": attrs["sensitive"] or bool(spoiler),  # what has a warning is hidden behind it
+            "sensitive": True if spoiler else attrs["sensitive"],  # what has a warning is hidden behind it
             "language": attrs["language"] or None,
         }
 
 
 class StatusForm(EditForm):
-    visibility = serializers.CharField(default="public")
+    """What is left out is as the author's account says: None."""
+
+    visibility = serializers.CharField(default=None, allow_null=True, allow_blank=True)
     in_reply_to_id = Id(default=None, allow_null=True, allow_blank=True)
+
+    def validate_visibility(self, visibility: str | None) -> str | None:
+        return visibility or None
+
+    def validate_sensitive(self, sensitive: bool | None) -> bool | None:
+        return sensitive
 
 
 class ReblogForm(serializers.Serializer):
@@ -184,16 +269,8 @@ class AccountIdsForm(serializers.Serializer):
     account_ids = Several(child=Id(), allow_empty=False)
 
 
-class MarkerForm(serializers.Serializer):
-    """`home[last_read_id]=1` in a form, an object in JSON."""
-
+class MarkerForm(Nested):
     last_read_id = serializers.IntegerField(min_value=0, max_value=(1 << 63) - 1)
-
-    def get_value(self, dictionary: Any) -> Any:
-        if not html.is_html_input(dictionary):
-            return super().get_value(dictionary)
-        name = f"{self.field_name}[last_read_id]"
-        return {"last_read_id": dictionary[name]} if name in dictionary else empty
 
 
 class MarkersForm(serializers.Serializer):

@@ -187,31 +187,40 @@ def account(entity: Entity) -> dict[str, Any]:
         "avatar_static": avatar,
         "header": header,
         "header_static": header,
-        "locked": False,
-        "bot": False,
+        "locked": entity["locked"],
+        "bot": entity["bot"],
         "group": False,
-        "discoverable": True,
+        "discoverable": entity["discoverable"],
+        "noindex": False,
         "created_at": f"{_date(entity['created_at'])}T00:00:00.000Z",
         "last_status_at": _date(entity["last_status_at"]),
         "statuses_count": entity["statuses_count"],
         "followers_count": entity["followers_count"],
         "following_count": entity["following_count"],
         "emojis": [],
-        "fields": [],
+        "fields": [_field(name, value) for name, value in entity["fields_html"]],
         "roles": [],
     }
 
 
+def _field(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "value": value, "verified_at": None}
+
+
 def credential_account(entity: Entity) -> dict[str, Any]:
+    """Of what entities.own_account knows."""
     source = {
-        "privacy": "public",
-        "sensitive": False,
-        "language": None,
+        "privacy": entity["default_visibility"],
+        "sensitive": entity["default_sensitive"],
+        "language": entity["default_language"],
         "note": entity["note"],
-        "fields": [],
-        "follow_requests_count": 0,
+        "fields": [_field(name, value) for name, value in entity["fields"]],
+        "follow_requests_count": entity["follow_requests_count"],
+        "discoverable": entity["discoverable"],
+        "hide_collections": False,
     }
-    return account(entity) | {"source": source}
+    role = {"id": "-99", "name": "", "color": "", "permissions": "0", "highlighted": False}
+    return account(entity) | {"source": source, "role": role}
 
 
 def relationship(found: graph.Relationship) -> dict[str, Any]:

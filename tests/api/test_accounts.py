@@ -92,6 +92,8 @@ def test_an_account_looks_as_clients_expect(api: Any, settings: Any) -> None:
     }
     assert shown | expected == shown
     assert shown["created_at"].endswith("T00:00:00.000Z")
+    assert shown["noindex"] is shown["bot"] is shown["group"] is shown["locked"] is False
+    assert shown["emojis"] == shown["fields"] == shown["roles"] == []
 
 
 def test_lookup_takes_a_name_in_any_case_and_with_this_host(api: Any, settings: Any) -> None:

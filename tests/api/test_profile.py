@@ -5,18 +5,152 @@ from __future__ import annotations
 import struct
 import zlib
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
+from feeds.models import Outbox
 from followers.models import Account
-from tests.factories import AccountFactory
+from tests.factories import AccountFactory, PostFactory
 
 pytestmark = pytest.mark.django_db
+
+ME, EDIT = "/api/v1/accounts/verify_credentials", "/api/v1/accounts/update_credentials"
+FORM = "application/x-www-form-urlencoded"
+
+FLAT = {
+    "display_name": "Alice",
+    "note": "about @bob",
+    "locked": "true",
+    "bot": "1",
+    "discoverable": "false",
+    "source[privacy]": "unlisted",
+    "source[sensitive]": "on",
+    "source[language]": "de",
+    "fields_attributes[0][name]": "Site",
+    "fields_attributes[0][value]": "https://example.org/?a&b",
+    "fields_attributes[1][name]": "<Pet>",
+    "fields_attributes[1][value]": "a cat",
+}
+NESTED = {
+    "display_name": "Alice",
+    "note": "about @bob",
+    "locked": True,
+    "bot": True,
+    "discoverable": False,
+    "source": {"privacy": "unlisted", "sensitive": True, "language": "de"},
+    "fields_attributes": [{"name": "Site", "value": "https://example.org/?a&b"}, {"name": "<Pet>", "value": "a cat"}],
+    "never_heard_of": {"x": 1},
+}
 
 
 @pytest.fixture
 def alice() -> Account:
     return AccountFactory(username="alice")
+
+
+@pytest.mark.parametrize(
+    ("body", "how"),
+    [
+        (FLAT, {}),
+        (urlencode(FLAT), {"content_type": FORM}),
+        (NESTED, {"format": "json"}),
+        (NESTED | {"fields_attributes": dict(enumerate(NESTED["fields_attributes"]))}, {"format": "json"}),
+    ],
+    ids=["multipart", "form", "json", "json, fields by number"],
+)
+def test_a_profile_is_edited_whole_by_each_kind_of_body(api: Any, alice: Account, body: Any, how: Any) -> None:
+    answer = api(alice).patch(EDIT, body, **how)
+    assert answer.status_code == 200, answer.content
+    mine = api(alice).get(ME).json()
+    assert answer.json() == mine
+    assert mine["source"] == {
+        "privacy": "unlisted",
+        "sensitive": True,
+        "language": "de",
+        "note": "about @bob",
+        "fields": [
+            {"name": "Site", "value": "https://example.org/?a&b", "verified_at": None},
+            {"name": "<Pet>", "value": "a cat", "verified_at": None},
+        ],
+        "follow_requests_count": 0,
+        "discoverable": False,
+        "hide_collections": False,
+    }
+    shown = api().get(f"/api/v1/accounts/{alice.pk}").json()
+    assert {name: value for name, value in mine.items() if name not in ("source", "role")} == shown
+    assert (shown["display_name"], shown["note"]) == ("Alice", "<p>about @bob</p>")
+    assert (shown["locked"], shown["bot"], shown["discoverable"]) == (True, True, False)
+    assert shown["fields"][0]["value"].startswith('<a href="https://example.org/?a&amp;b"')
+    assert shown["fields"][1] == {"name": "<Pet>", "value": "a cat", "verified_at": None}
+    posted = api(alice).post("/api/v1/statuses", {"status": "x"}).json()["account"]
+    assert {**posted, "statuses_count": 0, "last_status_at": None} == shown
+
+
+def test_what_an_edit_leaves_out_stays(api: Any, alice: Account) -> None:
+    api(alice).patch(EDIT, FLAT)
+    before = api(alice).get(ME).json()
+    for body, how in (({}, {}), ({"unknown": "x"}, {}), ({}, {"format": "json"}), ("", {"content_type": FORM})):
+        assert api(alice).patch(EDIT, body, **how).json() == before
+    for body, how in (({"source[language]": ""}, {}), ({"source": {"language": None}}, {"format": "json"})):
+        api(alice).patch(EDIT, {"source[language]": "fr"})
+        source = api(alice).patch(EDIT, body, **how).json()["source"]
+        assert source == before["source"] | {"language": None}
+    cleared = {f"fields_attributes[{place}][{part}]": "" for place in (0, 1) for part in ("name", "value")}
+    assert api(alice).patch(EDIT, cleared).json()["fields"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"display_name": "x" * 101},
+        {"display_name": "a\0"},
+        {"note": "x" * 501},
+        {"locked": "perhaps"},
+        {"source": {"privacy": "direct"}},
+        {"source": {"sensitive": "x"}},
+        {"source": {"language": "x" * 20}},
+        {"source": "x"},
+        {"fields_attributes": "x"},
+        {"fields_attributes": ["x"]},
+        {"fields_attributes": [{"name": "x" * 256}]},
+        {"fields_attributes": [{"name": ["x"]}]},
+        {"fields_attributes": [{"name": str(n)} for n in range(5)]},
+        ["x"],
+    ],
+)
+def test_a_wrong_profile_is_refused_and_changes_nothing(api: Any, alice: Account, wrong: Any) -> None:
+    before = api(alice).get(ME).json()
+    body = wrong | {"bot": True} if isinstance(wrong, dict) else wrong
+    answer = api(alice).patch(EDIT, body, format="json")
+    assert answer.status_code == 422 and answer.json()["error"].startswith("Validation failed: "), answer.content
+    assert api(alice).get(ME).json() == before and not Outbox.objects.filter(event="account.edited").exists()
+
+
+@pytest.mark.parametrize(("name", "what"), [("avatar", "Avatars"), ("header", "Header images")])
+def test_a_picture_can_not_be_uploaded_and_the_answer_says_so(api: Any, alice: Account, name: str, what: str) -> None:
+    answer = api(alice).patch(EDIT, {name: SimpleUploadedFile("me.png", b"\x89PNG"), "display_name": "Alice"})
+    assert (answer.status_code, answer.json()["error"]) == (422, f"Validation failed: {what} are not supported here")
+    assert api(alice).get(ME).json()["display_name"] == ""
+
+
+def test_posts_are_by_default_as_their_author_set_it_a_moment_ago(api: Any, alice: Account) -> None:
+    caller = api(alice)
+
+    def post(**fields: Any) -> tuple[str, bool, str | None]:
+        written = caller.post("/api/v1/statuses", {"status": "x"} | fields, format="json").json()
+        assert caller.get(f"/api/v1/statuses/{written['id']}").json() == written
+        return written["visibility"], written["sensitive"], written["language"]
+
+    assert post() == ("public", False, None)
+    caller.patch(EDIT, {"source": {"privacy": "private", "sensitive": True, "language": "de"}}, format="json")
+    assert post() == post(visibility="", sensitive=None, language="") == ("private", True, "de")
+    assert post(visibility="public", sensitive=False, language="en") == ("public", False, "en")
+    assert post(sensitive=False, spoiler_text="beware") == ("private", True, "de")
+    other = PostFactory(visibility="public")
+    wrapper = caller.post(f"/api/v1/statuses/{other.pk}/reblog").json()
+    assert (wrapper["visibility"], wrapper["sensitive"], wrapper["language"]) == ("public", False, None)
 
 
 def test_each_account_has_pictures_of_its_own_that_are_kept_for_good(api: Any, alice: Account, settings: Any) -> None:

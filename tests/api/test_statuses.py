@@ -236,3 +236,18 @@ def test_staff_alone_is_told_why_a_post_is_or_is_not_on_somebodys_home(api: Any,
     assert staff.get("/api/v1/statuses/32/explain", {"account_id": str(reader.pk)}).status_code == 404
     for caller, code in ((api(author), 403), (api(reader), 403), (api(), 401)):
         assert caller.get(url, {"account_id": str(reader.pk)}).status_code == code
+
+
+def test_null_stands_for_what_a_client_does_not_say(api: Any) -> None:
+    caller, nothing = (
+        api(AccountFactory()),
+        {"spoiler_text": None, "sensitive": None, "language": None, "media_ids": []},
+    )
+    nulls = nothing | {"visibility": None, "in_reply_to_id": None, "poll": None, "scheduled_at": None}
+    written = caller.post("/api/v1/statuses", {"status": "x"} | nulls, format="json").json()
+    plain = caller.post("/api/v1/statuses", {"status": "x"}).json()
+    assert [written[name] for name in ("visibility", "sensitive", "spoiler_text", "language", "in_reply_to_id")] == [
+        plain[name] for name in ("visibility", "sensitive", "spoiler_text", "language", "in_reply_to_id")
+    ]
+    edited = caller.put(f"/api/v1/statuses/{written['id']}", {"status": "y"} | nothing, format="json").json()
+    assert (edited["content"], edited["sensitive"], edited["spoiler_text"]) == ("<p>y</p>", False, "")
