@@ -1,4 +1,4 @@
-"""The admin: accounts, follows, posts, deliveries and tasks, for those who run the service. Being staff opens all of it.
+"""The admin: accounts, who follows or asks to, posts, deliveries and tasks, for those who run the service; open to staff.
 
 Rows are looked at here and changed by deeds: nothing is added, edited or deleted as a row. Tables may have any number of
 rows, so every list is in the order of ids and has an end (`Pages`), and what is asked of it is an index's to answer: a
@@ -39,7 +39,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from followers.models import Account, Follow
+from followers.models import Account, Follow, FollowRequest
 
 from . import actions, deliveries, outbox
 from .models import Batch, Delivery, Outbox, Post, Visibility
@@ -247,7 +247,7 @@ class Accounts(Door):
         "email",
         "note",
         ("followers_count", "following_count", "statuses_count"),
-        ("is_staff", "is_active"),
+        ("is_staff", "is_active", "locked", "bot"),
         ("created_at", "last_login", "last_active_at", "last_status_at"),
         ("evicted_at", "deleted_at"),
         ("home_mode", "ever_pulled"),
@@ -305,6 +305,11 @@ class Follows(Door):
             else:
                 found &= Q(follower=named(word))
         return found
+
+
+@admin.register(FollowRequest, site=site)
+class FollowRequests(Follows):
+    search_help_text = "NAME: whom the account asks to follow. to:NAME: who asks it. NAME to:NAME: the one request"
 
 
 class VisibilityChoice(Choice):

@@ -12,12 +12,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from followers.models import Account, Block, Follow, List, ListMember, Mute
+from followers.models import Account, Block, Follow, FollowRequest, List, ListMember, Mute, PrivateNote
 
 from . import timelines
 from .database import changed, rows
 from .models import (
     Bookmark,
+    FeaturedTag,
     IdempotencyKey,
     Marker,
     Mention,
@@ -62,7 +63,7 @@ def delete_account(account_id: int) -> str:
     1. Its posts: deleted, their words blanked. From here on no batch pushes one.
     2. Batches that were claimed before may still push: they are waited for.
     3. Its followers: its posts leave their timelines, then the follows go, slice by slice.
-    4. Its own follows, favourites, marks, lists, and its own timeline.
+    4. Its own follows, requests, favourites, marks, lists, and its own timeline.
     """
     until = time.monotonic() + TURN
     for step in (_delete_posts, _delete_followers, _delete_followees, _delete_favourites, _delete_belongings):
@@ -76,11 +77,14 @@ def delete_account(account_id: int) -> str:
 _BELONGINGS = (
     (ListMember, lambda account: Q(list__owner=account) | Q(account=account)),
     (List, lambda account: Q(owner=account)),
+    (FollowRequest, lambda account: Q(follower=account) | Q(followee=account)),
     (Block, lambda account: Q(blocker=account) | Q(blocked=account)),
     (Mute, lambda account: Q(account=account) | Q(target=account)),
+    (PrivateNote, lambda account: Q(account=account) | Q(target=account)),
     (Bookmark, lambda account: Q(account=account)),
     (Marker, lambda account: Q(account=account)),
     (TagFollow, lambda account: Q(account=account)),
+    (FeaturedTag, lambda account: Q(account=account)),
     (Notification, lambda account: Q(account=account) | Q(from_account=account)),
     (IdempotencyKey, lambda account: Q(author=account)),
     (Mention, lambda account: Q(account=account)),

@@ -39,6 +39,10 @@ CAUSES = {
         SELECT followee_id, 'follow', id, follower_id, NULL::bigint FROM followers_follow
         WHERE (follower_id, followee_id) IN (SELECT * FROM unnest(%(subjects)s::bigint[], %(objects)s::bigint[]))
         ORDER BY id FOR SHARE""",
+    "follow.requested": """
+        SELECT followee_id, 'follow_request', id, follower_id, NULL::bigint FROM followers_followrequest
+        WHERE (follower_id, followee_id) IN (SELECT * FROM unnest(%(subjects)s::bigint[], %(objects)s::bigint[]))
+        ORDER BY id FOR SHARE""",
     "favourite.created": """
         SELECT p.author_id, 'favourite', f.id, f.account_id, p.id
         FROM feeds_favourite f JOIN feeds_post p ON p.id = f.post_id WHERE f.id = ANY(%(subjects)s::bigint[])
@@ -172,6 +176,7 @@ def _readable(account: Account, *, where: str, order: str, limit: int, **values:
         WHERE n.account_id = %(viewer)s AND NOT n.dismissed AND a.is_active AND NOT {_HIDES} AND {where}
           AND (p.id IS NULL OR {VISIBLE.format(post="p")} AND NOT {MENTIONS_BLOCKED.format(post="p")})
           AND (n.type <> 'reblog' OR EXISTS (SELECT 1 FROM feeds_post WHERE id = n.cause_id AND deleted_at IS NULL))
+          AND (n.type <> 'follow_request' OR EXISTS (SELECT 1 FROM followers_followrequest WHERE id = n.cause_id))
         ORDER BY n.id {order} LIMIT %(limit)s
         """,
         viewer=account.pk,

@@ -30,12 +30,14 @@ TASKS = {
     "post.addressed": ("sync_pair",),  # an edit of a direct post names one more follower
     "post.deleted": ("retract_post", "update_search_index", "refresh_cache"),
     "post.cancelled": ("retract_post",),
-    "follow.created": ("sync_pair", "send_notifications"),
+    "follow.requested": ("send_notifications",),
+    "follow.created": ("sync_pair", "send_notifications"),  # a request that is accepted, too
     "follow.deleted": ("sync_pair",),
     "favourite.created": ("send_notifications",),
     "account.created": ("rebuild_timeline",),
     "account.returned": ("rebuild_timeline",),
     "account.edited": ("refresh_cache",),
+    "account.unlocked": ("accept_requests",),
     "account.deleted": ("delete_account",),
 }
 """What happens when. A block is two unfollows; mutes, lists and followed tags need nothing: each page applies them."""
@@ -43,7 +45,7 @@ TASKS = {
 CHAINED = {"update_search_index": "backfill_tag"}
 """A task, and the one that is given its result."""
 
-ALONE = ("retract_post", "sync_pair", "rebuild_timeline", "delete_account")
+ALONE = ("retract_post", "sync_pair", "rebuild_timeline", "accept_requests", "delete_account")
 """Tasks whose rows each take a message of their own: they wait, or work for long, and none shall hold up another."""
 
 AUDIENCES = (0, 1, 2)

@@ -133,6 +133,12 @@ def refresh_cache(row_ids: Rows) -> str:
         return f"{len(found)} fresh"
 
 
+@shared_task(name="accept_requests")
+def accept_requests(row_ids: Rows) -> str:
+    with outbox.claimed(row_ids) as found:
+        return f"{sum(actions.accept_waiting(account_id=work.subject_id) for work in found)} accepted"
+
+
 @shared_task(name="delete_account")
 def delete_account(row_ids: Rows) -> list[str]:
     with outbox.claimed(row_ids) as found:

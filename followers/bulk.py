@@ -99,7 +99,9 @@ def lock_accounts() -> None:
 
 
 def create_follows() -> int:
-    """Makes the follows that are missing, and counts them. They stay listed in import_follow until the commit."""
+    """Makes the follows that are missing, and counts them; none of them is asked for any more. They stay listed in
+    import_follow until the commit.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -119,6 +121,12 @@ def create_follows() -> int:
             """
         )
         follow_count: int = cursor.rowcount
+        cursor.execute(
+            """
+            DELETE FROM followers_followrequest r USING import_follow i
+            WHERE r.follower_id = i.follower_id AND r.followee_id = i.followee_id
+            """
+        )
         cursor.execute(
             """
             UPDATE followers_account a SET version = version + 1,

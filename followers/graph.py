@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from .models import Block, Follow, ListMember, Mute
+from .models import Block, Follow, FollowRequest, ListMember, Mute, PrivateNote
 
 
 @dataclass(frozen=True)
@@ -18,40 +18,65 @@ class Relationship:
     account_id: int
     following: bool
     showing_reblogs: bool
+    notifying: bool
+    requested: bool
+    requested_by: bool
     followed_by: bool
     blocking: bool
     blocked_by: bool
     muting: bool
     muting_notifications: bool
+    note: str
 
 
 def relationships(account_id: int, others: Iterable[int]) -> list[Relationship]:
-    """How `account_id` stands to each of the others, in the order asked for. Five statements, whatever the number."""
+    """How `account_id` stands to each of the others, in the order asked for. Eight statements, whatever the number."""
     others = list(others)
-    following = dict(
-        Follow.objects.filter(follower=account_id, followee__in=others).values_list("followee_id", "reblogs")
-    )
+    following = _wishes(Follow, account_id, others)
+    requested = _wishes(FollowRequest, account_id, others)
     followed_by = set(
         Follow.objects.filter(followee=account_id, follower__in=others).values_list("follower_id", flat=True)
+    )
+    requested_by = set(
+        FollowRequest.objects.filter(followee=account_id, follower__in=others).values_list("follower_id", flat=True)
     )
     blocking = set(Block.objects.filter(blocker=account_id, blocked__in=others).values_list("blocked_id", flat=True))
     blocked_by = set(Block.objects.filter(blocked=account_id, blocker__in=others).values_list("blocker_id", flat=True))
     muting = dict(
         Mute.objects.in_force().filter(account=account_id, target__in=others).values_list("target_id", "notifications")
     )
+    notes = dict(PrivateNote.objects.filter(account=account_id, target__in=others).values_list("target_id", "comment"))
+    wishes = requested | following
     return [
         Relationship(
             account_id=other,
             following=other in following,
-            showing_reblogs=following.get(other, False),
+            showing_reblogs=wishes.get(other, NOTHING)[0],
+            notifying=wishes.get(other, NOTHING)[1],
+            requested=other in requested and other not in following,
+            requested_by=other in requested_by and other not in followed_by,
             followed_by=other in followed_by,
             blocking=other in blocking,
             blocked_by=other in blocked_by,
             muting=other in muting,
             muting_notifications=muting.get(other, False),
+            note=notes.get(other, ""),
         )
         for other in others
     ]
+
+
+NOTHING = (False, False)
+
+
+def _wishes(
+    model: type[Follow] | type[FollowRequest], account_id: int, others: list[int]
+) -> dict[int, tuple[bool, bool]]:
+    """What the account wants to see of whom it follows, or asks to: reblogs, and to be told of posts."""
+    found = model.objects.filter(follower=account_id, followee__in=others)
+    return {
+        other: (reblogs, notify) for other, reblogs, notify in found.values_list("followee_id", "reblogs", "notify")
+    }
 
 
 @dataclass(frozen=True)
@@ -81,6 +106,11 @@ def followers(account_id: int, cursor: Cursor) -> Page:
 def following(account_id: int, cursor: Cursor) -> Page:
     """A page of those whom the account follows."""
     return page(Follow.objects.filter(follower=account_id), "followee_id", cursor)
+
+
+def follow_requests(account_id: int, cursor: Cursor) -> Page:
+    """A page of those who ask to follow the account."""
+    return page(FollowRequest.objects.filter(followee=account_id), "follower_id", cursor)
 
 
 def blocks(account_id: int, cursor: Cursor) -> Page:

@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from feeds import actions, fanout, outbox, reconciler
 from feeds.admin import COUNTED
 from feeds.models import Batch, Delivery, Outbox, Post
-from followers.models import Account
+from followers.models import Account, FollowRequest
 from tests.factories import AccountFactory, PostFactory, follow, star
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +27,7 @@ PASSWORD = "a pass phrase for tests"
 LISTS = {
     "followers/account": ["standing=staff", "standing=active", "standing=closed"],
     "followers/follow": [],
+    "followers/followrequest": [],
     "feeds/post": [
         *(f"visibility={name}" for name in ("public", "unlisted", "private", "direct")),
         *(f"kind={name}" for name in ("post", "reply", "reblog")),
@@ -84,6 +85,7 @@ def test_staff_sign_in_by_name_or_email(staff: Account, name: str) -> None:
     assert {model["name"] for app in page.context["app_list"] for model in app["models"]} == {
         "Accounts",
         "Follows",
+        "Follow requests",
         "Posts",
         "Deliveries",
         "Tasks",
@@ -292,6 +294,9 @@ def test_nothing_is_added_edited_or_deleted_as_a_row(admin: Client, staff: Accou
     rows = {"feeds/post": post, "feeds/delivery": Delivery.objects.get(), "feeds/outbox": Outbox.objects.first()}
     follow(post.author, staff)
     rows |= {"followers/account": post.author, "followers/follow": post.author.follows_out.get()}
+    actions.edit_account(account=post.author, locked=True)
+    actions.follow(follower=staff, followee_id=post.author.pk)
+    rows |= {"followers/followrequest": FollowRequest.objects.get()}
     for path, row in rows.items():
         assert admin.get(f"/admin/{path}/{row.pk}/change/").status_code == 200
         assert admin.get(f"/admin/{path}/add/").status_code == 403
@@ -433,6 +438,8 @@ ROWS = {
         SELECT 10000000 + n, 'user' || n, '', '', '', false, n % 1000 > 0, false FROM generate_series(1, {MANY}) n""",
     "followers_follow": f"""(follower_id, followee_id)
         SELECT 10000000 + n, 10000000 + n % 1000 FROM generate_series(1000, {MANY}) n""",
+    "followers_followrequest": f"""(follower_id, followee_id)
+        SELECT 10000000 + n, 10000000 + n % 1000 FROM generate_series(1000, {MANY}) n""",
     "feeds_outbox": f"""(task, event, subject_id, sent_at, done_at, attempts)
         SELECT 'refresh_cache', '', n, now(), CASE WHEN n % 1000 > 0 THEN now() END, n % 11
         FROM generate_series(1, {MANY}) n""",
@@ -446,6 +453,7 @@ ROWS = {
 SEARCHES = {
     "followers/account": ["q=user1234", "q=u", "standing=active&q=user77"],
     "followers/follow": ["q=user5000", "q=to:user500", "q=user1500+to:user500"],
+    "followers/followrequest": ["q=user5000", "q=to:user500", "q=user1500+to:user500"],
     "feeds/post": ["q=user77", "q=3200", "visibility=direct&q=user77"],
     "feeds/delivery": ["q=3200"],
     "feeds/outbox": ["q=77", "state=failed&task=delete_account", "state=done&task=delete_account"],

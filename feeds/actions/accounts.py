@@ -43,14 +43,19 @@ def register(*, username: str, email: str | None, password: str | None) -> Accou
 def edit_account(*, account: Account, **changes: object) -> Account:
     """`changes`: the columns of a profile (display_name, note, locked, bot, discoverable, profile_fields), and what posts are
     that do not say so themselves (default_visibility, default_sensitive, default_language). Raises ValidationError.
+
+    Who waits for an account that is locked no more is accepted afterwards.
     """
     edited = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+    unlocked = edited.locked and changes.get("locked") is False
     for name, value in changes.items():
         setattr(edited, name, value)
     edited.clean_fields(exclude=["password"])
     if changes:
         Account.objects.filter(pk=account.pk).update(**changes, version=F("version") + 1)
         outbox.record("account.edited", account.pk)
+    if unlocked:
+        outbox.record("account.unlocked", account.pk)
     return edited
 
 

@@ -2,44 +2,97 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import transaction
 from django.utils import timezone
 
 from followers import relationships
-from followers.models import Account, List, ListMember
+from followers.models import Account, Follow, FollowRequest, List, ListMember
 
 from .. import notifications, outbox
 from .. import text as texts
-from ..models import Tag, TagFollow
+from ..models import FeaturedTag, Tag, TagFollow
+
+SLICE = 100  # requests that are looked up at once
+TURN = 10.0  # seconds of accepting, then the work is given back, to go on in its next run
+FEATURED_MOST = 10  # tags on a profile
 
 
 @transaction.atomic
-def follow(*, follower: Account, followee_id: int, reblogs: bool | None = None) -> None:
+def follow(*, follower: Account, followee_id: int, reblogs: bool | None = None, notify: bool | None = None) -> None:
     """Raises Account.DoesNotExist, ValidationError for oneself, PermissionDenied where one blocks the other.
 
-    A second time changes nothing but whether the followee's `reblogs` are to be seen (None: as it is).
+    A followee that is locked is asked. A second time changes nothing but whether the followee's `reblogs` are to be seen,
+    and whether to `notify` of its posts (None: as it is).
     """
     _not_oneself(follower, followee_id, "follow")
-    if relationships.follow(follower_id=follower.pk, followee_id=followee_id, reblogs=reblogs):
-        outbox.record("follow.created", follower.pk, followee_id)
+    made = relationships.follow(follower_id=follower.pk, followee_id=followee_id, reblogs=reblogs, notify=notify)
+    if made:
+        event = "follow.created" if isinstance(made, Follow) else "follow.requested"
+        outbox.record(event, follower.pk, followee_id)
 
 
 @transaction.atomic
+def accept_follow(*, followee: Account, follower_id: int) -> None:
+    """Lets the follower follow who asked to. One who follows already is accepted already.
+
+    Raises Account.DoesNotExist, FollowRequest.DoesNotExist.
+    """
+    if relationships.accept(followee_id=followee.pk, follower_id=follower_id):
+        outbox.record("follow.created", follower_id, followee.pk)
+
+
+@transaction.atomic
+def reject_follow(*, followee: Account, follower_id: int) -> None:
+    """Raises Account.DoesNotExist, FollowRequest.DoesNotExist."""
+    relationships.reject(followee_id=followee.pk, follower_id=follower_id)
+
+
+def accept_waiting(*, account_id: int) -> int:
+    """Accepts all who ask to follow an account that is locked no more. How many. Raises Later where one turn is too short.
+
+    May be stopped at any point, and begun again: who is accepted asks no more.
+    """
+    until, accepted = time.monotonic() + TURN, 0
+    account = Account.objects.get(pk=account_id)
+    waiting = FollowRequest.objects.filter(
+        followee=account, followee__locked=False, followee__is_active=True, follower__is_active=True
+    )
+    while found := list(waiting.order_by("pk").values_list("follower_id", flat=True)[:SLICE]):
+        for follower_id in found:
+            with suppress(ObjectDoesNotExist):  # withdrawn, or the account is gone: the next look finds neither
+                accept_follow(followee=account, follower_id=follower_id)
+                accepted += 1
+        if time.monotonic() > until:
+            raise outbox.Later(0)
+    return accepted
+
+
 def unfollow(*, follower: Account, followee_id: int) -> None:
-    """Raises Account.DoesNotExist. Where there was no follow it changes nothing."""
-    ended = relationships.unfollow(follower_id=follower.pk, followee_id=followee_id)
-    if ended:
+    """Ends the follow, or withdraws the request. Raises Account.DoesNotExist. Where there was none it changes nothing."""
+    _end_follow(follower.pk, followee_id)
+
+
+def remove_follower(*, followee: Account, follower_id: int) -> None:
+    """The follower follows no more, nor asks to. Raises as `unfollow` does."""
+    _end_follow(follower_id, followee.pk)
+
+
+@transaction.atomic
+def _end_follow(follower_id: int, followee_id: int) -> None:
+    if ended := relationships.unfollow(follower_id=follower_id, followee_id=followee_id):
         notifications.forget_follow(ended)
-        outbox.record("follow.deleted", follower.pk, followee_id)
+        outbox.record("follow.deleted", follower_id, followee_id)
 
 
 @transaction.atomic
 def block(*, blocker: Account, blocked_id: int) -> None:
-    """Ends the follows both ways; from the commit on each is hidden from the other. Raises as `follow` does."""
+    """Ends follows and requests both ways; from the commit on each is hidden from the other. Raises as `follow` does."""
     _not_oneself(blocker, blocked_id, "block")
     for ended in relationships.block(blocker_id=blocker.pk, blocked_id=blocked_id):
         notifications.forget_follow(ended)
@@ -60,6 +113,12 @@ def mute(*, account: Account, target_id: int, notifications: bool = True, second
 
 def unmute(*, account: Account, target_id: int) -> None:
     relationships.unmute(account_id=account.pk, target_id=target_id)
+
+
+@transaction.atomic
+def note(*, account: Account, target_id: int, comment: str) -> None:
+    """Keeps what the account wants to remember of the target, for itself alone, instead of what it kept before."""
+    relationships.note(account_id=account.pk, target_id=target_id, comment=comment)
 
 
 def _not_oneself(account: Account, other_id: int, verb: str) -> None:
@@ -113,12 +172,32 @@ def remove_from_list(*, owner: Account, list_id: int, account_ids: Iterable[int]
 
 def follow_tag(*, account: Account, name: str) -> Tag:
     """A tag that no post has yet can be followed, too. Raises ValidationError where the name is none."""
-    if texts.hashtags(f"#{name}") != [name.lower()]:
-        raise ValidationError({"tag": ValidationError("is not a hashtag", "invalid")})
-    tag, _ = Tag.objects.get_or_create(name=name.lower())
+    tag = _tag(name)
     TagFollow.objects.get_or_create(account=account, tag=tag)
     return tag
 
 
 def unfollow_tag(*, account: Account, name: str) -> None:
     TagFollow.objects.filter(account=account, tag__name=name.lower()).delete()
+
+
+@transaction.atomic
+def feature_tag(*, account: Account, name: str) -> FeaturedTag:
+    """Shows the tag on the profile. Raises ValidationError where the name is none, or where too many are shown."""
+    tag = _tag(name)
+    Account.objects.select_for_update(no_key=True).get(pk=account.pk)  # the limit holds for two at once, too
+    shown = FeaturedTag.objects.filter(account=account)
+    if not shown.filter(tag=tag).exists() and shown.count() >= FEATURED_MOST:
+        raise ValidationError({"tag": ValidationError(f"limit of {FEATURED_MOST} featured tags reached", "too_many")})
+    return shown.get_or_create(account=account, tag=tag)[0]
+
+
+def unfeature_tag(*, account: Account, featured_id: int) -> None:
+    """Raises FeaturedTag.DoesNotExist."""
+    FeaturedTag.objects.get(pk=featured_id, account=account).delete()
+
+
+def _tag(name: str) -> Tag:
+    if texts.hashtags(f"#{name}") != [name.lower()]:
+        raise ValidationError({"tag": ValidationError("is not a hashtag", "invalid")})
+    return Tag.objects.get_or_create(name=name.lower())[0]

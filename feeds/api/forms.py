@@ -213,6 +213,21 @@ class ProfileForm(Unfinished):
 
 class FollowForm(serializers.Serializer):
     reblogs = serializers.BooleanField(default=None, allow_null=True)
+    notify = serializers.BooleanField(default=None, allow_null=True)
+
+
+class NoteForm(serializers.Serializer):
+    comment = serializers.CharField(default="", allow_blank=True, allow_null=True, max_length=2000)
+
+    def validate_comment(self, comment: str | None) -> str:
+        return comment or ""
+
+
+class FeaturedTagForm(serializers.Serializer):
+    name = serializers.CharField()
+
+    def validate_name(self, name: str) -> str:
+        return name.removeprefix("#")
 
 
 class MuteForm(serializers.Serializer):

@@ -1,4 +1,7 @@
-"""How the caller stands to other accounts: follow, block and mute them, and see whom one blocks and mutes."""
+"""How the caller stands to others: follow, block and mute them, see whom one blocks and mutes, and who asks to follow.
+
+What changes how two stand to each other answers how they stand then.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,38 @@ class Unfollow(APIView):
 
     def post(self, request: AccountRequest, account_id: int) -> Response:
         actions.unfollow(follower=request.user, followee_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class RemoveFollower(APIView):
+    scopes = {"POST": "write:follows"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.remove_follower(followee=request.user, follower_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class FollowRequests(APIView):
+    scopes = {"GET": "read:follows"}
+
+    def get(self, request: AccountRequest) -> Response:
+        cursor = pagination.row_cursor(request, limit=40, cap=80)
+        return serializers.account_page(request, graph.follow_requests(request.user.pk, cursor))
+
+
+class Authorize(APIView):
+    scopes = {"POST": "write:follows"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.accept_follow(followee=request.user, follower_id=existing(account_id))
+        return _relationship(request, account_id)
+
+
+class Reject(APIView):
+    scopes = {"POST": "write:follows"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.reject_follow(followee=request.user, follower_id=existing(account_id))
         return _relationship(request, account_id)
 
 

@@ -228,18 +228,18 @@ def relationship(found: graph.Relationship) -> dict[str, Any]:
         "id": str(found.account_id),
         "following": found.following,
         "showing_reblogs": found.showing_reblogs,
-        "notifying": False,
+        "notifying": found.notifying,
         "languages": None,
         "followed_by": found.followed_by,
         "blocking": found.blocking,
         "blocked_by": found.blocked_by,
         "muting": found.muting,
         "muting_notifications": found.muting_notifications,
-        "requested": False,
-        "requested_by": False,
+        "requested": found.requested,
+        "requested_by": found.requested_by,
         "domain_blocking": False,
         "endorsed": False,
-        "note": "",
+        "note": found.note,
     }
 
 

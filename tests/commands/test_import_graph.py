@@ -10,10 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from feeds import fanout, timelines
+from feeds import actions, fanout, timelines
 from feeds.database import rows
 from feeds.models import Outbox
-from followers.models import Account, Follow
+from followers.models import Account, Follow, FollowRequest
 from tests.conftest import eventually
 from tests.factories import AccountFactory, PostFactory, follow
 
@@ -55,6 +55,14 @@ def test_accounts_follows_and_counters_are_made(graph):
     counts = {a.username: (a.followers_count, a.following_count) for a in Account.objects.all()}
     assert counts == {"u1": (1, 2), "u2": (1, 1), "u3": (2, 0), "u10": (0, 1)}
     assert not account(1).has_usable_password()
+
+
+def test_a_follow_that_is_imported_is_asked_for_no_more(graph):
+    one, two = AccountFactory(username="u1"), AccountFactory(username="u2")
+    actions.edit_account(account=two, locked=True)
+    actions.follow(follower=one, followee_id=two.pk)
+    import_graph(graph("1 2\n"))
+    assert Follow.objects.get().followee_id == two.pk and not FollowRequest.objects.exists()
 
 
 def test_new_accounts_are_active_with_an_empty_complete_timeline(graph):

@@ -62,6 +62,9 @@ def something(task: str) -> Work:
         actions.follow(follower=AccountFactory(), followee_id=post.author.pk)
     elif task == "rebuild_timeline":
         outbox.record("account.returned", post.author.pk)
+    elif task == "accept_requests":
+        actions.edit_account(account=post.author, locked=True)
+        actions.edit_account(account=post.author, locked=False)
     elif task == "delete_account":
         actions.delete_account(account=post.author)
     row = Outbox.objects.filter(task=task).latest("id").pk

@@ -123,6 +123,18 @@ def test_a_strangers_post_is_not_followed_even_if_it_may_not_be_seen(pair, drain
     assert answer(reader, public) == answer(reader, private) == "not_followed"
 
 
+def test_a_post_of_somebody_who_was_asked_and_has_not_accepted_is_not_followed(drain):
+    author, reader = AccountFactory(), AccountFactory()
+    actions.edit_account(account=author, locked=True)
+    actions.follow(follower=reader, followee_id=author.pk)
+    post = PostFactory(author=author)
+    drain()
+    assert answer(reader, post) == "not_followed"
+    actions.accept_follow(followee=author, follower_id=reader.pk)
+    drain()
+    assert answer(reader, post) == "present"
+
+
 def test_a_direct_post_to_somebody_else_is_not_visible(pair, drain):
     author, reader = pair
     post = PostFactory(author=author, visibility="direct", text="a secret")
