@@ -1,4 +1,4 @@
-"""Who is told of what: mentions and answers, follows, favourites, reblogs.
+"""Who is told of what: mentions and answers, follows and requests, favourites, reblogs, edits, posts of those asked for.
 
 `notify` makes the rows; it may run twice, or late: one cause gives one notification, and a cause that is gone gives none.
 What is shown is decided when it is read, from the rows of now.
@@ -6,13 +6,14 @@ What is shown is decided when it is read, from the rows of now.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
 
 from followers.models import Account, Follow
 
-from .database import changed, rows, swept
+from .database import prepared, rows, swept
 from .entities import iso
 from .models import MENTIONS_BLOCKED, VISIBLE, Favourite, Marker, Notification
 from .posts import Cursor
@@ -48,6 +49,29 @@ CAUSES = {
         FROM feeds_favourite f JOIN feeds_post p ON p.id = f.post_id WHERE f.id = ANY(%(subjects)s::bigint[])
         ORDER BY f.id FOR SHARE OF f""",
 }
+# What concerns many, a SLICE at a time: the same columns, and by which of the post's we go on. A follower is told of posts
+# that are on home timelines for themselves, and not as answers to others or as reblogs.
+AUDIENCES = {
+    "post.published": """
+        SELECT f.follower_id, 'status', p.id, p.author_id, p.id, f.follower_id
+        FROM feeds_post p CROSS JOIN LATERAL (
+            SELECT follower_id FROM followers_follow
+            WHERE followee_id = p.author_id AND notify AND follower_id > CASE WHEN p.id > %(post)s THEN 0 ELSE %(place)s END
+            ORDER BY follower_id LIMIT %(slice)s) f
+        WHERE p.id = ANY(%(subjects)s::bigint[]) AND p.id >= %(post)s AND p.reblog_of_id IS NULL AND p.visibility <> 'direct'
+          AND coalesce(p.in_reply_to_account_id = p.author_id, true)
+        ORDER BY p.id, f.follower_id LIMIT %(slice)s""",
+    "post.edited": """
+        SELECT r.author_id, 'update', (SELECT max(id) FROM feeds_postedit WHERE post_id = p.id), p.author_id, p.id, r.id
+        FROM feeds_post p CROSS JOIN LATERAL (
+            SELECT id, author_id FROM feeds_post
+            WHERE reblog_of_id = p.id AND deleted_at IS NULL AND id > CASE WHEN p.id > %(post)s THEN 0 ELSE %(place)s END
+            ORDER BY id LIMIT %(slice)s) r
+        WHERE p.id = ANY(%(subjects)s::bigint[]) AND p.id >= %(post)s AND p.edited_at IS NOT NULL
+        ORDER BY p.id, r.id LIMIT %(slice)s""",
+}
+SLICE = 1_000  # of an audience, told by one statement
+
 # A mute may leave notifications alone: so it is looked at here, and not HIDDEN of the post.
 _HIDES = """(EXISTS (
         SELECT 1 FROM followers_block
@@ -57,29 +81,54 @@ _HIDES = """(EXISTS (
           AND notifications AND (expires_at IS NULL OR expires_at > now())))"""
 
 
-def notify(event: str, concerned: list[tuple[int, int]]) -> int:
+def notify(event: str, concerned: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """Tells whomever each event of the kind concerns (subject and object, as in the outbox) and does not hide who caused it.
 
-    How many were told for the first time.
+    Those who were told for the first time, as many at a time as were told at once: the notification's id, and whose it is.
     """
-    return changed(
-        f"""
-        INSERT INTO feeds_notification (account_id, type, cause_id, from_account_id, post_id)
-        SELECT n.* FROM ({CAUSES[event]}) n (account_id, type, cause_id, from_account_id, post_id)
-        JOIN followers_account a ON a.id = n.account_id AND a.is_active
-        LEFT JOIN feeds_post p ON p.id = n.post_id
-        WHERE n.account_id <> n.from_account_id AND NOT {_HIDES}
-          AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(MENTIONS_BLOCKED)})
-        ORDER BY n.account_id, n.type, n.cause_id
-        ON CONFLICT DO NOTHING
-        """,
-        subjects=[subject for subject, _ in concerned],
-        objects=[other for _, other in concerned],
+    subjects, objects = [subject for subject, _ in concerned], [other for _, other in concerned]
+    yield rows(
+        f"{_TELL.format(found=CAUSES[event], place='')} RETURNING id, account_id", subjects=subjects, objects=objects
     )
+    if event in AUDIENCES:
+        yield from _tell_audience(AUDIENCES[event], subjects)
+
+
+def _tell_audience(found: str, subjects: list[int]) -> Iterator[list[tuple[int, int]]]:
+    post = place = 0
+    count = SLICE
+    while count == SLICE:
+        [(count, post, place, ids, account_ids)] = prepared(
+            f"""
+            WITH n (account_id, type, cause_id, from_account_id, post_id, place) AS MATERIALIZED ({found}),
+            told AS ({_TELL.format(found="TABLE n", place=", place")} RETURNING id, account_id)
+            SELECT (SELECT count(*) FROM n), last.*,
+                ARRAY(SELECT id FROM told ORDER BY id), ARRAY(SELECT account_id FROM told ORDER BY id)
+            FROM (SELECT 0) one LEFT JOIN (SELECT post_id, place FROM n ORDER BY 1 DESC, 2 DESC LIMIT 1) last ON true
+            """,
+            subjects=subjects,
+            post=post,
+            place=place,
+            slice=SLICE,
+        )
+        yield list(zip(ids, account_ids, strict=True))
 
 
 def _for_the_told(rule: str) -> str:
     return rule.format(post="p").replace("%(viewer)s", "n.account_id")
+
+
+_TELL = f"""
+    INSERT INTO feeds_notification (account_id, type, cause_id, from_account_id, post_id)
+    SELECT n.account_id, n.type, n.cause_id, n.from_account_id, n.post_id
+    FROM ({{found}}) n (account_id, type, cause_id, from_account_id, post_id{{place}})
+    JOIN followers_account a ON a.id = n.account_id AND a.is_active
+    LEFT JOIN feeds_post p ON p.id = n.post_id
+    WHERE n.account_id <> n.from_account_id AND NOT {_HIDES}
+      AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(MENTIONS_BLOCKED)})
+    ORDER BY n.account_id, n.type, n.cause_id
+    ON CONFLICT DO NOTHING"""
+"""Tells those `found`, of whom each is (account, type, cause, from_account, post)."""
 
 
 def forget_follow(follow: Follow) -> None:
@@ -94,7 +143,7 @@ def forget_favourite(favourite: Favourite) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """A notification as it is read. `post_id` is None for a follow."""
+    """A notification as it is read. `post_id` is None for a follow, or a request."""
 
     id: int
     type: str

@@ -107,7 +107,7 @@ def send_notifications(row_ids: Rows) -> str:
     with outbox.claimed(row_ids) as found:
         told = 0
         for event, of_event in groupby(sorted(found, key=lambda work: work.event), key=lambda work: work.event):
-            told += notifications.notify(event, [(work.subject_id, work.object_id) for work in of_event])
+            told += sum(map(len, notifications.notify(event, [(work.subject_id, work.object_id) for work in of_event])))
         return f"{told} told"
 
 

@@ -22,6 +22,11 @@ def told(caller: Any, query: str = "") -> list[tuple[str, int]]:
     return [(one["type"], int(one["account"]["id"])) for one in caller.get(f"{ALL}{query}").json()]
 
 
+def notify(event: str, concerned: list[tuple[int, int]]) -> int:
+    """How many were told."""
+    return sum(map(len, notifications.notify(event, concerned)))
+
+
 @pytest.fixture
 def alice() -> Account:
     return AccountFactory(username="alice")
@@ -42,7 +47,7 @@ def test_each_cause_notifies_once_however_often_its_task_runs(api: Any, drain: A
     everything(alice, bob)
     drain()
     for row in Outbox.objects.filter(task="send_notifications"):
-        assert notifications.notify(row.event, [(row.subject_id, row.object_id or 0)]) == 0
+        assert notify(row.event, [(row.subject_id, row.object_id or 0)]) == 0
     found = api(alice).get(ALL).json()
     assert sorted(one["type"] for one in found) == ["favourite", "follow", "mention", "mention", "reblog"]
     assert all(one["created_at"].endswith("Z") and len(one["created_at"]) == 24 for one in found)
@@ -160,3 +165,67 @@ def test_markers_never_go_back(api: Any, alice: Account) -> None:
     assert caller.get("/api/v1/markers").json() == {}
     for wrong in ({"home": {"last_read_id": 1 << 63}}, {"home": {"last_read_id": "x"}}, {"home": 1}, {"home": {}}, [1]):
         assert caller.post("/api/v1/markers", wrong, format="json").status_code == 422
+
+
+def test_who_asked_to_be_told_is_told_of_each_post_by_itself(api: Any, drain: Any, alice: Account) -> None:
+    bob, carol = AccountFactory.create_batch(2)
+    caller, url = api(alice), f"/api/v1/accounts/{bob.pk}/follow"
+    assert caller.post(url).json()["notifying"] is False
+    PostFactory(author=bob, text="before")
+    drain()
+    assert caller.post(url, {"notify": "true"}).json()["notifying"] is True
+    assert caller.post(url).json()["notifying"] is True
+    actions.follow(follower=carol, followee_id=bob.pk)
+    drain()
+    first = PostFactory(author=bob)
+    actions.reblog(author=bob, original=PostFactory())
+    PostFactory(author=bob, in_reply_to=PostFactory())
+    PostFactory(author=bob, visibility="direct", text="@carol")
+    thread = PostFactory(author=bob, in_reply_to=first, visibility="private")
+    drain()
+    for row in Outbox.objects.filter(event="post.published", task="send_notifications", subject_id__gte=first.pk):
+        assert notify(row.event, [(row.subject_id, 0)]) == 0
+    found = caller.get(f"{ALL}?types[]=status").json()
+    assert [int(one["status"]["id"]) for one in found] == [thread.pk, first.pk]
+    assert told(caller) == [("status", bob.pk)] * 2 and told(api(carol)) == []
+    caller.post(url, {"notify": False}, format="json")
+    PostFactory(author=bob)
+    drain()
+    assert len(told(caller)) == 2
+    caller.post(f"/api/v1/accounts/{bob.pk}/mute")
+    assert told(caller) == []
+
+
+def test_many_who_asked_are_told_a_slice_at_a_time(drain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "SLICE", 2)
+    authors, readers = AccountFactory.create_batch(3), AccountFactory.create_batch(5)
+    for author in authors:
+        for reader in readers:
+            actions.follow(follower=reader, followee_id=author.pk, notify=True)
+    actions.block(blocker=authors[1], blocked_id=readers[2].pk)
+    drain()
+    posts = [PostFactory(author=author) for author in authors]
+    assert notify("post.published", [(post.pk, 0) for post in posts]) == 14
+    assert notify("post.published", [(post.pk, 0) for post in posts]) == 0
+    for reader in readers:
+        actions.reblog(author=reader, original=posts[0])
+    actions.edit_post(author=authors[0], post_id=posts[0].pk, text="edited")
+    assert notify("post.edited", [(post.pk, 0) for post in posts]) == 5
+
+
+def test_who_reblogged_is_told_of_each_edit_once(api: Any, drain: Any, alice: Account) -> None:
+    bob, carol, post = AccountFactory(), AccountFactory(), PostFactory(author=alice)
+    for one in (bob, carol, alice):
+        actions.reblog(author=one, original=post)
+    actions.unreblog(author=carol, original=post)
+    drain()
+    for text in ("once", "once", "twice"):
+        api(alice).put(f"/api/v1/statuses/{post.pk}", {"status": text})
+        drain()
+    for row in Outbox.objects.filter(task="send_notifications", event="post.edited"):
+        assert notify(row.event, [(row.subject_id, 0)]) == 0
+    found = api(bob).get(ALL).json()
+    assert [(one["type"], one["status"]["id"], one["account"]["id"]) for one in found] == [
+        ("update", str(post.pk), str(alice.pk))
+    ] * 2
+    assert told(api(carol)) == [] and told(api(alice)) == [("reblog", carol.pk), ("reblog", bob.pk)][1:]
