@@ -85,14 +85,18 @@ def count_tags(tag_ids: list[int]) -> int:
     )
 
 
-def posts(viewer: Account | None, query: str, *, limit: int, offset: int = 0) -> list[int]:
-    """Ids of the posts that hold all words of the query, or words that begin so; newest first."""
+def posts(
+    viewer: Account | None, query: str, *, limit: int, offset: int = 0, author_id: int | None = None
+) -> list[int]:
+    """Ids of the posts (of one author) that hold all words of the query, or words that begin so; newest first."""
     words = WORDS.findall(query)
     if not words:
         return []
     asked = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
     matching = SearchEntry.objects.filter(words=asked).values("post_id")
     found = Post.objects.visible_to(viewer).not_hidden_from(viewer).filter(pk__in=matching)
+    if author_id is not None:
+        found = found.filter(author=author_id)
     return list(found.order_by("-id").values_list("pk", flat=True)[offset : offset + limit])
 
 
@@ -117,6 +121,17 @@ def accounts(viewer: Account | None, query: str, *, limit: int, offset: int = 0,
         most=limit + offset,
         offset=offset,
         limit=limit,
+    )
+    return [account_id for (account_id,) in found]
+
+
+def named(viewer: Account | None, name: str) -> list[int]:
+    """The id of the account of that username, if there is one that the viewer may find."""
+    found = rows(
+        f"SELECT id FROM followers_account WHERE username = %(name)s AND {_SHOWN}",
+        name=name,
+        viewer=viewer.pk if viewer else None,
+        following=False,
     )
     return [account_id for (account_id,) in found]
 

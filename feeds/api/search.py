@@ -1,4 +1,4 @@
-"""/api/v2/search: accounts, statuses and hashtags by words, and a status by its URL."""
+"""/api/v2/search: accounts, statuses and hashtags by words, and a status or an account by its URL."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ class Search(APIView):
     def get(self, request: AnyRequest) -> Response:
         viewer, query, wanted = request.user, forms.query(request), _kinds(request)
         some = {"limit": pagination.count(request, limit=20, cap=40), "offset": pagination.offset(request)}
-        if (post_id := _post_id(query)) is not None:
-            account_ids, post_ids, tags = [], [post_id], []
+        author, post_id = _named(query)
+        if author:
+            account_ids = [] if post_id else search.named(viewer, author)
+            post_ids, tags = [post_id] if post_id else [], []
         else:
             following = flag(request, "following")
             account_ids = search.accounts(viewer, query, following=following, **some) if "accounts" in wanted else []
-            post_ids = search.posts(viewer, query, **some) if "statuses" in wanted else []
+            post_ids = search.posts(viewer, query, author_id=_author(request), **some) if "statuses" in wanted else []
             tags = search.tags(query, **some) if "hashtags" in wanted else []
         return Response(
             {
@@ -48,7 +50,13 @@ def _kinds(request: AnyRequest) -> tuple[str, ...]:
     return (kind,) if kind else KINDS
 
 
-def _post_id(query: str) -> int | None:
-    """The id in the URL of a status of ours."""
-    found = re.fullmatch(re.escape(settings.BASE_URL) + r"/@\w+/([0-9]{1,18})/?", query)
-    return int(found[1]) if found else None
+def _author(request: AnyRequest) -> int | None:
+    """Whose statuses alone are asked for."""
+    asked = request.query_params.get("account_id")
+    return pagination.number("account_id", asked) if asked else None
+
+
+def _named(query: str) -> tuple[str, int | None]:
+    """The username in the URL of an account, or of a status, of ours, and that one's id. "": it is no such URL."""
+    found = re.fullmatch(re.escape(settings.BASE_URL) + r"/@(\w+)(?:/([0-9]{1,18}))?/?", query)
+    return (found[1].lower(), int(found[2]) if found[2] else None) if found else ("", None)

@@ -56,6 +56,25 @@ def test_the_url_of_a_status_finds_it_alone(api: Any, settings: Any) -> None:
     assert found(api(alice), "statuses", f"{settings.BASE_URL}/@alice/{'9' * 18}") == []
 
 
+def test_the_url_of_an_account_finds_it_alone(api: Any, settings: Any) -> None:
+    alice, bob = AccountFactory(username="alice"), AccountFactory(username="alice2")
+    url = api().get(f"/api/v1/accounts/{alice.pk}").json()["url"]
+    for q in (url, f"{url}/", url.replace("alice", "Alice")):
+        assert found(api(bob), "accounts", q, resolve="true") == [alice.pk]
+    assert found(api(), "accounts", f"{settings.BASE_URL}/@nobody") == []
+    api(alice).post(f"/api/v1/accounts/{bob.pk}/block")
+    assert found(api(bob), "accounts", url) == []
+
+
+def test_statuses_of_one_account_alone_can_be_searched(api: Any, drain: Any) -> None:
+    alice, bob = AccountFactory.create_batch(2)
+    posts = [PostFactory(author=author, text="a cat") for author in (alice, bob)]
+    drain()
+    assert found(api(), "statuses", "cat", account_id=alice.pk, exclude_unreviewed="true") == [posts[0].pk]
+    assert found(api(), "statuses", "cat", account_id=0) == []
+    assert api().get("/api/v2/search", {"q": "cat", "account_id": "x"}).status_code == 400
+
+
 def test_accounts_are_found_as_people_write_them(api: Any, settings: Any) -> None:
     alice = AccountFactory(username="alice")
     alicia = AccountFactory(username="carol", display_name="Alice Liddell")
