@@ -6,6 +6,7 @@ A reblog is marked by marking its original.
 from __future__ import annotations
 
 from django.http import HttpResponse
+from rest_framework.exceptions import ValidationError
 from rest_framework.views import APIView
 
 from feeds import actions, posts
@@ -90,6 +91,23 @@ class Unreblog(APIView):
         original = _original(request, post_id)
         actions.unreblog(author=request.user, original=original)
         return answer(request, original)
+
+
+class Mute(APIView):
+    """Of a conversation: not built, and each status says `muted` false. A client is told so, and not left to believe it."""
+
+    scopes = {"POST": "write:mutes"}
+
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
+        posts.get_visible(request.user, post_id)
+        raise ValidationError("Muting conversations is not supported here")
+
+
+class Unmute(APIView):
+    scopes = {"POST": "write:mutes"}
+
+    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
+        return answer(request, posts.get_visible(request.user, post_id))
 
 
 class Favourites(APIView):

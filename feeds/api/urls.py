@@ -91,6 +91,8 @@ ROUTES: dict[str, Any] = {
     "api/v1/statuses/<id:post_id>/unpin": marks.Unpin.as_view(),
     "api/v1/statuses/<id:post_id>/reblog": marks.Reblog.as_view(),
     "api/v1/statuses/<id:post_id>/unreblog": marks.Unreblog.as_view(),
+    "api/v1/statuses/<id:post_id>/mute": marks.Mute.as_view(),
+    "api/v1/statuses/<id:post_id>/unmute": marks.Unmute.as_view(),
     "api/v1/favourites": marks.Favourites.as_view(),
     "api/v1/bookmarks": marks.Bookmarks.as_view(),
     # Timelines, lists, tags

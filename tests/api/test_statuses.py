@@ -251,3 +251,12 @@ def test_null_stands_for_what_a_client_does_not_say(api: Any) -> None:
     ]
     edited = caller.put(f"/api/v1/statuses/{written['id']}", {"status": "y"} | nothing, format="json").json()
     assert (edited["content"], edited["sensitive"], edited["spoiler_text"]) == ("<p>y</p>", False, "")
+
+
+def test_a_conversation_can_not_be_muted_and_no_status_says_so(api: Any) -> None:
+    caller, post = api(AccountFactory()), PostFactory()
+    answer = caller.post(f"/api/v1/statuses/{post.pk}/mute")
+    assert (answer.status_code, list(answer.json())) == (422, ["error", "details"])
+    assert caller.post(f"/api/v1/statuses/{post.pk}/unmute").json()["muted"] is False
+    for deed in ("mute", "unmute"):
+        assert caller.post(f"/api/v1/statuses/0/{deed}").status_code == 404
