@@ -20,10 +20,11 @@ from django.utils import timezone
 from followers.models import Account, FollowRequest
 
 from . import text
-from .database import exists, prepared
+from .database import exists, prepared, rows
 from .models import Mention, Post, PostTag, Tag, TagDay, TagFollow
 
 TAG_DAYS = 7
+FEATURED_AMONG = 1_000  # posts
 HELD_MOST = 4_000  # entities in a process's memory, of about 3 KB each
 
 Entity = dict[str, Any]
@@ -135,6 +136,39 @@ def tags(found: list[Tag], viewer: Account | None) -> list[Entity]:
 
     return [
         {"id": tag.pk, "name": tag.name, "history": history(tag), "following": tag.pk in following} for tag in found
+    ]
+
+
+class Featured(NamedTuple):
+    """A tag on a profile: how many posts of the account's bear it, as everybody sees them, and when the last one did."""
+
+    id: int
+    name: str
+    url: str
+    posts: int
+    last_post_at: str | None
+
+
+def featured_tags(account_id: int) -> list[Featured]:
+    """In the order of names. Counted are the account's newest FEATURED_AMONG posts: a profile may not cost more."""
+    found = rows(
+        """
+        SELECT f.id, t.name, a.username, p.posts, p.last_at FROM feeds_featuredtag f
+        JOIN feeds_tag t ON t.id = f.tag_id JOIN followers_account a ON a.id = f.account_id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS posts, max(newest.created_at) AS last_at FROM (
+                SELECT id, created_at FROM feeds_post
+                WHERE author_id = f.account_id AND deleted_at IS NULL AND visibility IN ('public', 'unlisted')
+                ORDER BY id DESC LIMIT %(most)s) newest
+            JOIN feeds_posttag pt ON pt.post_id = newest.id AND pt.tag_id = f.tag_id) p
+        WHERE f.account_id = %(account)s ORDER BY t.name
+        """,
+        account=account_id,
+        most=FEATURED_AMONG,
+    )
+    return [
+        Featured(id_, name, f"{profile_url(username)}/tagged/{name}", posts, iso(last_at))
+        for id_, name, username, posts, last_at in found
     ]
 
 

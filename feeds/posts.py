@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Count, F, Q
 
 from followers import graph
 from followers.models import Account, List
@@ -283,3 +283,10 @@ def history(post: Post) -> list[dict[str, Any]]:
 
 def followed_tags(account: Account) -> list[Tag]:
     return list(Tag.objects.filter(pk__in=TagFollow.objects.filter(account=account).values("tag")).order_by("name"))
+
+
+def used_tags(account: Account, most: int) -> list[Tag]:
+    """The tags of the account's newest public posts that it does not feature, those used most first."""
+    newest = Post.objects.live().filter(author=account, visibility="public").order_by("-id").values("pk")[:100]
+    found = Tag.objects.exclude(pk__in=account.featured_tags.values("tag")).filter(posts__in=newest)
+    return list(found.annotate(uses=Count("posts")).order_by("-uses", "name")[:most])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -113,6 +114,13 @@ def follow_requests(account_id: int, cursor: Cursor) -> Page:
     return page(FollowRequest.objects.filter(followee=account_id), "follower_id", cursor)
 
 
+def familiar_followers(account_id: int, target_id: int, most: int) -> list[int]:
+    """Whom the account follows and who follow the target, `most` of them, by ids, as the follow index has them."""
+    mine = Follow.objects.filter(follower=account_id).values("followee")
+    found = Follow.objects.filter(followee=target_id, follower__in=mine).order_by("follower_id")
+    return list(found.values_list("follower_id", flat=True)[:most])
+
+
 def blocks(account_id: int, cursor: Cursor) -> Page:
     """A page of those whom the account blocks."""
     return page(Block.objects.filter(blocker=account_id), "blocked_id", cursor)
@@ -127,6 +135,11 @@ def blocked_either_way(account_id: int) -> QuerySet[Block, int]:
 def mutes(account_id: int, cursor: Cursor) -> Page:
     """A page of those whom the account mutes now."""
     return page(Mute.objects.in_force().filter(account=account_id), "target_id", cursor)
+
+
+def ends_of_mutes(account_id: int, others: list[int]) -> dict[int, datetime | None]:
+    """When the account mutes each of them no more; None: never."""
+    return dict(Mute.objects.filter(account=account_id, target__in=others).values_list("target_id", "expires_at"))
 
 
 def list_members(list_id: int, cursor: Cursor) -> Page:

@@ -18,16 +18,23 @@ from . import forms, pagination, serializers, throttling
 from .auth import AccountRequest, AnyRequest, issue_token
 from .forms import flag
 
+MOST = 80  # accounts, of what names them one by one
+
 
 def existing(account_id: int) -> int:
     """The id, if there is such an account. Raises Account.DoesNotExist: what is deleted is nowhere any more."""
     return Account.objects.get(pk=account_id, is_active=True).pk
 
 
-class Register(APIView):
-    scopes = {"POST": "write:accounts"}
+class Accounts(APIView):
+    scopes = {"GET": "read:accounts", "POST": "write:accounts"}
+    anonymous = ("GET",)
     app_token = True
     rates = {"POST": throttling.SIGN_UPS}
+
+    def get(self, request: AnyRequest) -> Response:
+        ids = dict.fromkeys(pagination.number("id", text) for text in forms.several(request, "id")[:MOST])
+        return Response([serializers.account(facts) for facts in entities.accounts(list(ids))])
 
     @transaction.atomic
     def post(self, request: AnyRequest) -> Response:

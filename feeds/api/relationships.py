@@ -8,13 +8,15 @@ from __future__ import annotations
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from feeds import actions
+from feeds import actions, entities
 from followers import graph
 from followers.models import Account
 
 from . import forms, pagination, serializers
 from .accounts import existing
 from .auth import AccountRequest
+
+FAMILIAR_OF, FAMILIAR_MOST = 20, 40  # accounts that are asked about; whom each of them is told to have in common
 
 
 class Relationships(APIView):
@@ -76,6 +78,25 @@ class Reject(APIView):
         return _relationship(request, account_id)
 
 
+class FamiliarFollowers(APIView):
+    """Of those whom the caller follows, those who follow the account."""
+
+    scopes = {"GET": "read:follows"}
+
+    def get(self, request: AccountRequest) -> Response:
+        asked = dict.fromkeys(pagination.number("id", text) for text in forms.several(request, "id")[:FAMILIAR_OF])
+        found = {one: graph.familiar_followers(request.user.pk, one, FAMILIAR_MOST) for one in asked}
+        return Response([serializers.familiar_followers(one, entities.accounts(ids)) for one, ids in found.items()])
+
+
+class Note(APIView):
+    scopes = {"POST": "write:accounts"}
+
+    def post(self, request: AccountRequest, account_id: int) -> Response:
+        actions.note(account=request.user, target_id=existing(account_id), **forms.checked(forms.NoteForm, request))
+        return _relationship(request, account_id)
+
+
 class Block(APIView):
     scopes = {"POST": "write:blocks"}
 
@@ -122,7 +143,9 @@ class Mutes(APIView):
 
     def get(self, request: AccountRequest) -> Response:
         cursor = pagination.row_cursor(request, limit=40, cap=80)
-        return serializers.account_page(request, graph.mutes(request.user.pk, cursor))
+        page = graph.mutes(request.user.pk, cursor)
+        ends = graph.ends_of_mutes(request.user.pk, page.account_ids)
+        return serializers.muted_page(request, page, ends)
 
 
 def _relationship(request: AccountRequest, account_id: int) -> Response:

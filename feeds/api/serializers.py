@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from itertools import product
 from typing import Any
 
@@ -52,6 +53,13 @@ def account_page(request: AnyRequest | AccountRequest, page: graph.Page) -> Resp
         next_max_id=page.next_max_id,
         prev_min_id=page.prev_min_id,
     )
+
+
+def muted_page(request: AccountRequest, page: graph.Page, ends: dict[int, datetime | None]) -> Response:
+    muted = [
+        account(one) | {"mute_expires_at": iso(ends.get(one["id"]))} for one in entities.accounts(page.account_ids)
+    ]
+    return pagination.response(request, muted, next_max_id=page.next_max_id, prev_min_id=page.prev_min_id)
 
 
 def statuses(refs: list[Ref], viewer: Account | None) -> list[bytes]:
@@ -240,6 +248,20 @@ def relationship(found: graph.Relationship) -> dict[str, Any]:
         "domain_blocking": False,
         "endorsed": False,
         "note": found.note,
+    }
+
+
+def familiar_followers(account_id: int, found: list[Entity]) -> dict[str, Any]:
+    return {"id": str(account_id), "accounts": [account(facts) for facts in found]}
+
+
+def featured_tag(found: entities.Featured) -> dict[str, Any]:
+    return {
+        "id": str(found.id),
+        "name": found.name,
+        "url": found.url,
+        "statuses_count": str(found.posts),
+        "last_status_at": _date(found.last_post_at),
     }
 
 

@@ -46,7 +46,7 @@ ROUTES: dict[str, Any] = {
     "oauth/token": oauth.Token.as_view(),
     "oauth/revoke": oauth.Revoke.as_view(),
     # Accounts
-    "api/v1/accounts": accounts.Register.as_view(),
+    "api/v1/accounts": accounts.Accounts.as_view(),
     "api/v1/accounts/verify_credentials": accounts.VerifyCredentials.as_view(),
     "api/v1/accounts/update_credentials": accounts.UpdateCredentials.as_view(),
     "api/v1/accounts/lookup": accounts.Lookup.as_view(),
@@ -56,11 +56,14 @@ ROUTES: dict[str, Any] = {
     "api/v1/accounts/<id:account_id>/followers": accounts.Followers.as_view(),
     "api/v1/accounts/<id:account_id>/following": accounts.Following.as_view(),
     "api/v1/accounts/<id:account_id>/lists": accounts.Lists.as_view(),
+    "api/v1/accounts/<id:account_id>/featured_tags": tags.FeaturedBy.as_view(),
     # Relationships
     "api/v1/accounts/relationships": relationships.Relationships.as_view(),
     "api/v1/accounts/<id:account_id>/follow": relationships.Follow.as_view(),
     "api/v1/accounts/<id:account_id>/unfollow": relationships.Unfollow.as_view(),
+    "api/v1/accounts/familiar_followers": relationships.FamiliarFollowers.as_view(),
     "api/v1/accounts/<id:account_id>/remove_from_followers": relationships.RemoveFollower.as_view(),
+    "api/v1/accounts/<id:account_id>/note": relationships.Note.as_view(),
     "api/v1/follow_requests": relationships.FollowRequests.as_view(),
     "api/v1/follow_requests/<id:account_id>/authorize": relationships.Authorize.as_view(),
     "api/v1/follow_requests/<id:account_id>/reject": relationships.Reject.as_view(),
@@ -106,6 +109,9 @@ ROUTES: dict[str, Any] = {
     "api/v1/tags/<str:name>/follow": tags.Follow.as_view(),
     "api/v1/tags/<str:name>/unfollow": tags.Unfollow.as_view(),
     "api/v1/followed_tags": tags.Followed.as_view(),
+    "api/v1/featured_tags": tags.Featured.as_view(),
+    "api/v1/featured_tags/suggestions": tags.Suggestions.as_view(),
+    "api/v1/featured_tags/<id:featured_id>": tags.Unfeature.as_view(),
     # Search, notifications, markers
     "api/v2/search": search.Search.as_view(),
     "api/v1/notifications": notifications.Notifications.as_view(),

@@ -10,8 +10,10 @@ from urllib.parse import urlencode
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from feeds import actions
 from feeds.models import Outbox
 from followers.models import Account
+from tests import factories
 from tests.factories import AccountFactory, PostFactory
 
 pytestmark = pytest.mark.django_db
@@ -188,3 +190,68 @@ def pixels(png: bytes) -> tuple[int, int]:
     lines = zlib.decompress(chunks[b"IDAT"])
     assert len(lines) == height * (width + 1) and max(lines) < len(chunks[b"PLTE"]) // 3
     return width, height
+
+
+def test_a_note_on_an_account_is_ones_own(api: Any, alice: Account) -> None:
+    bob, url = AccountFactory(), f"/api/v1/accounts/{alice.pk}/note"
+    for comment in ("a friend", "a good friend"):
+        assert api(bob).post(url, {"comment": comment}).json()["note"] == comment
+    assert api(alice).get(f"/api/v1/accounts/relationships?id[]={bob.pk}").json()[0]["note"] == ""
+    assert api(bob).get(f"/api/v1/accounts/relationships?id[]={alice.pk}").json()[0]["note"] == "a good friend"
+    assert api(bob).post(url, {"comment": "x" * 2001}).status_code == 422
+    assert api(bob).post(url).json()["note"] == ""
+    assert api(bob).post("/api/v1/accounts/0/note", {"comment": "x"}).status_code == 404
+
+
+def test_several_accounts_come_in_the_order_asked(api: Any, alice: Account) -> None:
+    bob, gone = AccountFactory.create_batch(2)
+    actions.delete_account(account=gone)
+    asked = "&".join(f"id[]={one}" for one in (bob.pk, gone.pk, alice.pk, 0, bob.pk))
+    assert [one["id"] for one in api().get(f"/api/v1/accounts?{asked}").json()] == [str(bob.pk), str(alice.pk)]
+    assert api().get("/api/v1/accounts").json() == []
+    assert api().get("/api/v1/accounts?id[]=x").status_code == 400
+
+
+def test_familiar_followers_are_those_whom_one_follows_oneself(api: Any, alice: Account) -> None:
+    bob, carol, dora = AccountFactory.create_batch(3)
+    factories.follow(alice, bob, carol)
+    for follower in (bob, dora):
+        factories.follow(follower, AccountFactory(username=f"of_{follower.username}"))
+    of_bob, of_dora = Account.objects.filter(username__startswith="of_").order_by("pk")
+    factories.follow(carol, of_bob)
+    answer = api(alice).get(f"/api/v1/accounts/familiar_followers?id[]={of_bob.pk}&id[]={of_dora.pk}&id[]=0").json()
+    assert [one["id"] for one in answer] == [str(of_bob.pk), str(of_dora.pk), "0"]
+    assert [[int(who["id"]) for who in one["accounts"]] for one in answer] == [[bob.pk, carol.pk], [], []]
+
+
+def test_tags_are_featured_with_how_often_they_were_used(api: Any, alice: Account, settings: Any) -> None:
+    caller, url = api(alice), "/api/v1/featured_tags"
+    for text in ("#Cats #dogs", "#cats", "#cats"):
+        last = PostFactory(author=alice, text=text)
+    PostFactory(author=alice, text="#cats", visibility="private")
+    PostFactory(text="#cats")
+    assert [one["name"] for one in caller.get(f"{url}/suggestions").json()] == ["cats", "dogs"]
+    first, second = [caller.post(url, {"name": "#Cats"}) for _ in range(2)]
+    assert first.status_code == second.status_code == 200 and first.json() == second.json()
+    assert first.json() | {"id": ""} == {
+        "id": "",
+        "name": "cats",
+        "url": f"{settings.BASE_URL}/@alice/tagged/cats",
+        "statuses_count": "3",
+        "last_status_at": f"{last.created_at:%Y-%m-%d}",
+    }
+    never = caller.post(url, {"name": "Ants"}, format="json").json()
+    assert (never["statuses_count"], never["last_status_at"]) == ("0", None)
+    assert caller.get(url).json() == api().get(f"/api/v1/accounts/{alice.pk}/featured_tags").json()
+    assert [one["name"] for one in caller.get(url).json()] == ["ants", "cats"]
+    assert [one["name"] for one in caller.get(f"{url}/suggestions").json()] == ["dogs"]
+    for wrong in ("a b", "42", "", "#"):
+        assert caller.post(url, {"name": wrong}).status_code == 422
+    bob = api(AccountFactory())
+    assert bob.delete(f"{url}/{never['id']}").status_code == 404
+    assert caller.delete(f"{url}/{never['id']}").json() == {}
+    assert caller.delete(f"{url}/{never['id']}").status_code == 404
+    for n in range(9):
+        caller.post(url, {"name": f"t{n}"})
+    assert caller.post(url, {"name": "more"}).status_code == 422
+    assert caller.post(url, {"name": "cats"}).status_code == 200

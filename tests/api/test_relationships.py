@@ -45,6 +45,15 @@ def test_the_blocked_and_the_muted_are_paged_the_latest_first(api: Any, deed: st
     assert ids(caller.get(f"/api/v1/{deed}s")) == expected[1:]
 
 
+def test_a_mute_says_when_it_ends(api: Any) -> None:
+    alice, bob, carol = AccountFactory.create_batch(3)
+    caller = api(alice)
+    caller.post(f"/api/v1/accounts/{bob.pk}/mute", {"duration": 3600})
+    caller.post(f"/api/v1/accounts/{carol.pk}/mute", {"duration": 0})
+    for_good, for_an_hour = caller.get("/api/v1/mutes").json()
+    assert for_good["mute_expires_at"] is None and for_an_hour["mute_expires_at"].endswith("Z")
+
+
 @pytest.mark.parametrize("deed", ["block", "unblock", "mute", "unmute"])
 def test_nobody_to_block_or_mute_is_not_found(api: Any, deed: str) -> None:
     caller = api(AccountFactory())
@@ -75,6 +84,8 @@ SCOPES = [
     ("get", "/api/v1/notifications/unread_count", "read:notifications"),
     ("get", "/api/v1/followed_tags", "read:follows"),
     ("get", "/api/v1/follow_requests", "read:follows"),
+    ("get", "/api/v1/featured_tags", "read:accounts"),
+    ("get", "/api/v1/accounts/familiar_followers", "read:follows"),
     ("get", "/api/v1/markers", "read:statuses"),
     ("get", "/api/v2/search?q=x", "read:search"),
     ("get", "/api/v1/accounts/search?q=x", "read:accounts"),
@@ -83,6 +94,8 @@ SCOPES = [
     ("post", "/api/v1/follow_requests/0/authorize", "write:follows"),
     ("post", "/api/v1/follow_requests/0/reject", "write:follows"),
     ("post", "/api/v1/accounts/0/remove_from_followers", "write:follows"),
+    ("post", "/api/v1/accounts/0/note", "write:accounts"),
+    ("post", "/api/v1/featured_tags", "write:accounts"),
     ("post", "/api/v1/lists", "write:lists"),
     ("post", "/api/v1/statuses/0/favourite", "write:favourites"),
     ("post", "/api/v1/statuses/0/bookmark", "write:bookmarks"),
