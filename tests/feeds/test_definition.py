@@ -59,7 +59,7 @@ SMALL = {
 
 RELATIONS = """
     follow follow follow follow_without_reblogs unfollow unfollow block unblock mute unmute
-    put_on_an_exclusive_list put_on_a_list delete_the_lists
+    put_on_an_exclusive_list put_on_a_list delete_the_lists lock lock unlock accept accept reject
     """.split()
 
 KINDS = "publish publish publish reply reply reblog reblog edit delete".split()
@@ -124,6 +124,8 @@ class HomeTimelines(RuleBasedStateMachine):
         self.world = World()
         self.accounts: list[accounts.Account] = []
         self.clients: list[APIClient] = []
+        self.locked: set[int] = set()
+        self.asked: dict[tuple[int, int], bool] = {}  # who waits for whom, and whether to see reblogs
         self.in_hand: list[greenlet.greenlet] = []
         self.turn = 0
         for _ in range(AT_FIRST):
@@ -224,7 +226,33 @@ class HomeTimelines(RuleBasedStateMachine):
 
     def follow(self, who: int, whom: int, reblogs: bool = True) -> None:
         if self.call(who, "post", f"accounts/{self.pk(whom)}/follow", reblogs=reblogs):
-            self.world.follows[who, whom] = reblogs
+            if whom in self.locked and (who, whom) not in self.world.follows:
+                self.asked[who, whom] = reblogs
+            else:
+                self.accepted(who, whom)
+                self.world.follows[who, whom] = reblogs
+
+    def accepted(self, who: int, whom: int) -> None:
+        if (who, whom) in self.asked:
+            self.world.follows[who, whom] = self.asked.pop((who, whom))
+
+    def accept(self, who: int, whom: int) -> None:
+        answer = self.call(who, "post", f"follow_requests/{self.pk(whom)}/authorize")
+        self.accepted(whom, who)
+        assert bool(answer) == ((whom, who) in self.world.follows)
+
+    def reject(self, who: int, whom: int) -> None:
+        answer = self.call(who, "post", f"follow_requests/{self.pk(whom)}/reject")
+        assert bool(answer) == (self.asked.pop((whom, who), None) is not None)
+
+    def lock(self, who: int, whom: int) -> None:
+        self.call(who, "patch", "accounts/update_credentials", locked=True)
+        self.locked.add(who)
+
+    def unlock(self, who: int, whom: int) -> None:
+        """Who waits is accepted by a task, see `do`."""
+        self.call(who, "patch", "accounts/update_credentials", locked=False)
+        self.locked.discard(who)
 
     def follow_without_reblogs(self, who: int, whom: int) -> None:
         self.follow(who, whom, reblogs=False)
@@ -234,6 +262,7 @@ class HomeTimelines(RuleBasedStateMachine):
         self.end_follow(who, whom)
 
     def end_follow(self, who: int, whom: int) -> None:
+        self.asked.pop((who, whom), None)
         self.world.follows.pop((who, whom), None)
         self.world.exclusive.discard((who, whom))
 
@@ -317,6 +346,11 @@ class HomeTimelines(RuleBasedStateMachine):
         if rows.Outbox.objects.filter(pk__in=work, waited=True).exists():
             self.let_all_go()  # its time comes when the leases that it waits for are over, and so are their holders
         result = getattr(tasks, task)(work)
+        if task == "accept_requests":
+            for unlocked in rows.Outbox.objects.filter(pk__in=work).values_list("subject_id", flat=True):
+                whom = next(place for place, account in enumerate(self.accounts) if account.pk == unlocked)
+                for pair in [pair for pair in self.asked if pair[1] == whom and whom not in self.locked]:
+                    self.accepted(*pair)
         if task in outbox.CHAINED:
             getattr(tasks, outbox.CHAINED[task])(result)
 
