@@ -48,6 +48,7 @@ from .marks import (
     unpin,
 )
 from .publishing import (
+    LINK_LENGTH,
     TEXT_MAX,
     cancel_delivery,
     delete_post,
@@ -61,6 +62,7 @@ from .publishing import (
 __all__ = [
     "ACTIVE_NOTED_EVERY",
     "FEATURED_MOST",
+    "LINK_LENGTH",
     "TEXT_MAX",
     "accept_follow",
     "accept_waiting",

@@ -129,6 +129,20 @@ def test_what_one_post_says_is_not_in_the_next(api: Any) -> None:
     assert said == {"spoiler_text": "", "sensitive": False, "language": None, "visibility": "public"}
 
 
+def test_a_link_counts_as_23_characters_at_most(api: Any) -> None:
+    alice, link = AccountFactory(), f"https://example.org/{'x' * 300}"
+    for status, code in (
+        (f"{'y' * 476} {link}", 200),
+        (f"{'y' * 477} {link}", 422),
+        (f"{'y' * 430} {link} {link}", 200),
+        (f"{'y' * 481} https://example.org", 422),
+        (f"{'y' * 480} https://example.org", 200),
+        (f"https://example.org/{'x' * 9000}", 200),
+        (f"https://example.org/{'x' * 90_000}", 422),
+    ):
+        assert api(alice).post("/api/v1/statuses", {"status": status}).status_code == code
+
+
 def test_500_characters_are_a_post(api: Any) -> None:
     assert api(AccountFactory()).post("/api/v1/statuses", {"status": "🙂" * 500}).status_code == 200
 
