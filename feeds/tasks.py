@@ -204,4 +204,5 @@ def prune() -> dict[str, int]:
         "batches": reconciler.prune(),
         "notifications": notifications.prune(),
         "keys": actions.prune_keys(),
+        "sign_ins": actions.prune_sign_ins(),
     }

@@ -27,22 +27,36 @@ class Cors(CorsMiddleware):
         return response
 
 
-class AdminOnly:
-    """What the admin needs: its callers have cookies. Those of the API have tokens, and pass one layer instead of five."""
+AUTHORIZE = "/oauth/authorize"
+
+
+class PagesOnly:
+    """What pages for people need: they come with cookies. Callers of the API have tokens, and pass one layer instead of five.
+
+    Whoever signs in at /oauth/authorize is signed in nowhere else, and nobody from the admin is there: each has cookies for
+    its own path. Those of /oauth/authorize are `Lax` and not `Strict`, since a person comes to it by a link, from the page
+    of an application: a browser would leave strict ones behind, and ask whoever is signed in for the password again.
+    """
 
     def __init__(self, get_response: Any) -> None:
         self.get_response = inner = get_response
         for middleware in (XFrameOptionsMiddleware, MessageMiddleware, AuthenticationMiddleware):
             inner = convert_exception_to_response(middleware(inner))
         self.csrf = CsrfViewMiddleware(inner)
-        self.admin = SessionMiddleware(convert_exception_to_response(self.csrf))
+        self.pages = SessionMiddleware(convert_exception_to_response(self.csrf))
 
     def __call__(self, request: HttpRequest) -> Any:
-        return self.admin(request) if _is_admins(request) else self.get_response(request)
+        if not _is_page(request):
+            return self.get_response(request)
+        response: Any = self.pages(request)
+        if request.path_info.startswith(AUTHORIZE):
+            for cookie in response.cookies.values():
+                cookie["path"], cookie["samesite"] = AUTHORIZE, "Lax"
+        return response
 
     def process_view(self, request: HttpRequest, *view: Any) -> Any:
-        return self.csrf.process_view(request, *view) if _is_admins(request) else None
+        return self.csrf.process_view(request, *view) if _is_page(request) else None
 
 
-def _is_admins(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/admin/")
+def _is_page(request: HttpRequest) -> bool:
+    return request.path_info.startswith(("/admin/", AUTHORIZE))

@@ -150,16 +150,17 @@ MIDDLEWARE = [
     "feeds.api.throttling.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "feedsvc.middleware.AdminOnly",
+    "feedsvc.middleware.PagesOnly",
 ]
-SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]  # that miss what AdminOnly contains
-# Who signs in to the admin has cookies that no other page is sent.
+SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]  # that miss what PagesOnly contains
+# Who signs in to the admin has cookies that no other page is sent. (Those of /oauth/authorize: middleware.py.)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 SESSION_COOKIE_AGE = 12 * 3600  # seconds: a working day
 CSRF_TRUSTED_ORIGINS = [BASE_URL]
+CSRF_FAILURE_VIEW = "feeds.web.pages.expired"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -175,8 +176,9 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"  # the admin's; the web server has them (run.py)
 CORS_ALLOW_ALL_ORIGINS = True  # clients in browsers live anywhere, and show a token, not a cookie
-CORS_URLS_REGEX = r"^/(api/|oauth/token|\.well-known/)"
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
+CORS_URLS_REGEX = r"^/(api/|oauth/(token|revoke)|\.well-known/|nodeinfo/)"
+# Any header, but this one a browser sends only where it is named.
+CORS_ALLOW_HEADERS = ["*", "accept", "authorization", "content-type", "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["Link", "X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
 ROOT_URLCONF = "feedsvc.urls"
 WSGI_APPLICATION = "feedsvc.wsgi.application"
@@ -254,6 +256,7 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,  # tokens hashed, not in clear
     "CLIENT_SECRET_HASHER": "client_secret",
     "ACCESS_TOKEN_EXPIRE_SECONDS": 10 * 365 * 24 * 3600,  # clients of this API expect tokens that last until revoked
+    "AUTHORIZATION_CODE_EXPIRE_SECONDS": 600,  # a person may have to carry it from one window to another
     "PKCE_REQUIRED": False,
     "SCOPES": {"read": "Read everything", "write": "Change everything", "profile": "Read your name"},
     "DEFAULT_SCOPES": ["read"],

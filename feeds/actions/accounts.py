@@ -15,6 +15,7 @@ from oauth2_provider.models import AccessToken
 from followers.models import RESERVED_USERNAMES, Account, HomeMode
 
 from .. import outbox
+from ..database import swept
 
 ACTIVE_NOTED_EVERY = timedelta(hours=1)
 
@@ -116,3 +117,18 @@ def delete_account(*, account: Account) -> None:
     )
     AccessToken.objects.filter(user=account.pk).delete()
     outbox.record("account.deleted", account.pk)
+
+
+def prune_sign_ins() -> int:
+    """Deletes the sessions that are over, and the codes with which no application came for its token in time."""
+    return swept(
+        """
+        DELETE FROM django_session WHERE session_key IN (
+            SELECT session_key FROM django_session WHERE expire_date < now() LIMIT %(slice)s)
+        """
+    ) + swept(
+        """
+        DELETE FROM oauth2_provider_grant WHERE id IN (
+            SELECT id FROM oauth2_provider_grant WHERE expires < now() LIMIT %(slice)s)
+        """
+    )

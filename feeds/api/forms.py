@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from oauthlib.uri_validate import is_absolute_uri
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.fields import empty
@@ -76,8 +77,8 @@ class ApplicationForm(serializers.Serializer):
     def validate_redirect_uris(self, uris: list[str]) -> str:
         if not uris:
             raise ValidationError("can't be blank", "blank")
-        if not all(uri == OUT_OF_BAND or _may_redirect(uri) for uri in uris):
-            raise ValidationError("must be absolute URIs, of a scheme that does not run code")
+        if not all(may_redirect(uri) for uri in uris):
+            raise ValidationError("must be absolute URIs without a fragment, of a scheme that does not run code")
         return " ".join(uris)
 
     def validate_scopes(self, scopes: list[str]) -> str:
@@ -89,11 +90,15 @@ class ApplicationForm(serializers.Serializer):
         return website or ""
 
 
-def _may_redirect(uri: str) -> bool:
+def may_redirect(uri: str) -> bool:
+    """Whether a person may be sent there at all. A browser's address has a host, a program's own scheme needs none."""
     try:
-        return urlsplit(uri).scheme not in FORBIDDEN_SCHEMES
+        parts = urlsplit(uri)
+        parts.port  # noqa: B018  looked at for its exception
     except ValueError:
         return False
+    whole = bool(parts.hostname) or parts.scheme not in ("http", "https")
+    return whole and parts.scheme not in FORBIDDEN_SCHEMES and bool(is_absolute_uri(uri))
 
 
 class OAuthForm(serializers.Serializer):
@@ -105,6 +110,9 @@ class OAuthForm(serializers.Serializer):
     username = serializers.CharField(required=False, allow_blank=True)
     password = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     scope = serializers.CharField(required=False, allow_blank=True)
+    code = serializers.CharField(required=False, allow_blank=True)
+    code_verifier = serializers.CharField(required=False, allow_blank=True)
+    redirect_uri = serializers.CharField(required=False, allow_blank=True)
     token = serializers.CharField(required=False, allow_blank=True)
 
 

@@ -1,16 +1,22 @@
 """OAuth 2: applications register, get tokens for themselves or for an account, and give them back.
 
 The grants and their rules are oauthlib's, the rows and the checks against them django-oauth-toolkit's. Ours are the
-doors: they take forms and JSON alike, and answer in the API's shape.
+doors: they take forms and JSON alike, and answer in the API's shape. What an application asks of a person (`asked`) and is
+given for the consent (`code_for`) web/ shows on pages. Every application has a secret, so PKCE is an application's choice.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
+from django.core.cache import cache
+from django.db import transaction
 from django.http import Http404
 from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import AccessToken
@@ -18,9 +24,12 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauth2_provider.settings import oauth2_settings
 from oauthlib.common import Request as OAuthRequest
 from oauthlib.oauth2 import (
+    AuthorizationCodeGrant,
     BearerToken,
     ClientCredentialsGrant,
+    InvalidGrantError,
     InvalidRequestError,
+    InvalidRequestFatalError,
     ResourceOwnerPasswordCredentialsGrant,
     TokenEndpoint,
 )
@@ -28,16 +37,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from followers.models import Application
+from followers.models import Account, Application
 
 from . import forms, serializers
 from .auth import SCOPES, AccountRequest, checksum, covers
 
 SENTENCES = {
     "invalid_client": "Client authentication failed: no such client, or its secret is wrong",
+    "invalid_grant": "The code is wrong, used or too old, or was given to another application or for another redirect URI",
     "invalid_scope": "The requested scope is unknown, or more than the application may have",
     "unsupported_grant_type": "The grant type is not supported here",
 }
+ASKED = ("response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
+CHALLENGE = re.compile("[A-Za-z0-9_-]{43}")  # a SHA-256 in Base64
 
 
 class Apps(APIView):
@@ -67,6 +79,7 @@ class Token(APIView):
     authentication_classes = ()
     permission_classes = ()
 
+    @transaction.atomic  # of two requests with one code, the one that finds it used leaves no token
     def post(self, request: Request) -> Response:
         _, body, status = _token_endpoint().create_token_response(
             "/oauth/token", "POST", _params(request), _headers(request), {"created_at": int(time.time())}
@@ -96,14 +109,71 @@ class Revoke(APIView):
         return Response({})
 
 
-class Validator(OAuth2Validator):
-    """The library's, but that an application's own scopes are the bound of its tokens'.
+def asked(params: Iterable[tuple[str, str]]) -> OAuthRequest:
+    """What an application asks a person for: its `client`, `scopes`, `redirect_uri` and `state`, checked.
 
-    Which grants there are is up to `_token_endpoint`; every application may use them all.
+    Raises FatalClientError where nobody may be sent to the redirect URI, else an OAuth2Error for the application to know.
+    """
+    known = [(name, value) for name, value in params if name in ASKED and value]
+    if any("\0" in value for _, value in known):
+        raise InvalidRequestFatalError("A parameter holds a NUL")  # which no row could
+    request = OAuthRequest("/oauth/authorize", "GET", known)
+    _code_grant().validate_authorization_request(request)
+    return request
+
+
+def code_for(asked: OAuthRequest, account: Account) -> list[tuple[str, str]]:
+    """A new code, by which the application gets a token of the account's: the parameters of its redirect."""
+    grant = _code_grant()
+    asked.user = account
+    code: dict[str, str] = grant.create_authorization_code(asked)
+    grant.request_validator.save_authorization_code(asked.client_id, code, asked)
+    return list(code.items())
+
+
+def answer_uri(redirect_uri: str, params: Iterable[tuple[str, str]]) -> str:
+    """The redirect URI as it was registered, and the answer behind it. (What takes `app://` apart loses the slashes.)"""
+    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(list(params))}"
+
+
+class Validator(OAuth2Validator):
+    """The library's, but that an application's own scopes are the bound of its tokens', and that a code which comes a
+    second time takes back the token that it was given for: somebody may have stolen the one or the other.
+
+    Which grants there are is up to `grants`; every application may use them all.
     """
 
     def validate_grant_type(self, *args: Any, **kwargs: Any) -> bool:
         return True
+
+    def validate_response_type(self, client_id: str, response_type: str, *args: Any, **kwargs: Any) -> bool:
+        return response_type == "code"
+
+    def validate_redirect_uri(self, client_id: str, redirect_uri: str, *args: Any, **kwargs: Any) -> bool:
+        """As registered. Of a loopback address the port may be another: native programs listen where they can."""
+        registered = super().validate_redirect_uri
+        return forms.may_redirect(redirect_uri) and registered(client_id, redirect_uri, *args, **kwargs)
+
+    def validate_code(self, client_id: str, code: str, client: Application, request: OAuthRequest, *args: Any) -> bool:
+        if super().validate_code(client_id, code, client, request, *args):
+            return bool(request.user.is_active)
+        used_for = cache.get(_used(code))
+        for token in AccessToken.objects.filter(token_checksum=used_for, application=client) if used_for else ():
+            token.revoke()
+        return False
+
+    def save_bearer_token(self, token: dict[str, Any], request: OAuthRequest, *args: Any, **kwargs: Any) -> None:
+        super().save_bearer_token(token, request, *args, **kwargs)
+        if request.grant_type == "authorization_code":
+            seconds = oauth2_settings.AUTHORIZATION_CODE_EXPIRE_SECONDS
+            cache.set(_used(request.code), checksum(token["access_token"]), seconds)
+
+    def invalidate_authorization_code(self, *args: Any, **kwargs: Any) -> None:
+        """Two who come with one code at once both find it, and one of them finds it gone here."""
+        try:
+            super().invalidate_authorization_code(*args, **kwargs)
+        except InvalidGrantError:
+            raise InvalidGrantError(SENTENCES["invalid_grant"]) from None
 
     def validate_scopes(
         self, client_id: str, scopes: list[str], client: Application, *args: Any, **kwargs: Any
@@ -115,13 +185,36 @@ class Validator(OAuth2Validator):
         return ["read"] if covers(bound, "read") else bound.split()
 
 
-def _token_endpoint() -> TokenEndpoint:
-    validator = Validator()
-    grants = {"client_credentials": ClientCredentialsGrant(validator)}
+def grants() -> dict[str, Any]:
+    """The ways to a token, by their names."""
+    found = {"authorization_code": _code_grant(), "client_credentials": ClientCredentialsGrant(Validator())}
     if settings.OAUTH_PASSWORD_GRANT:
-        grants["password"] = ResourceOwnerPasswordCredentialsGrant(validator, refresh_token=False)
-    bearer = BearerToken(validator, expires_in=oauth2_settings.ACCESS_TOKEN_EXPIRE_SECONDS)
-    return TokenEndpoint("client_credentials", bearer, grants)
+        found["password"] = ResourceOwnerPasswordCredentialsGrant(Validator(), refresh_token=False)
+    return found
+
+
+def _token_endpoint() -> TokenEndpoint:
+    bearer = BearerToken(Validator(), expires_in=oauth2_settings.ACCESS_TOKEN_EXPIRE_SECONDS)
+    return TokenEndpoint("client_credentials", bearer, grants())
+
+
+def _code_grant() -> AuthorizationCodeGrant:
+    return AuthorizationCodeGrant(Validator(), pre_auth=[_check_challenge], refresh_token=False)
+
+
+def _check_challenge(request: OAuthRequest) -> dict[str, Any]:
+    """A `plain` one protects nobody (RFC 9700), and is what a missing method would stand for."""
+    challenge, method = request.code_challenge, request.code_challenge_method
+    if (challenge or method) and method != "S256":
+        raise InvalidRequestError("code_challenge_method must be S256", request=request)
+    if challenge and not CHALLENGE.fullmatch(challenge):
+        raise InvalidRequestError("code_challenge must be 43 characters of URL-safe Base64", request=request)
+    return {}
+
+
+def _used(code: str) -> str:
+    """Where the cache has, while a code could still be tried, the checksum of the token that it was given for."""
+    return f"code:{checksum(code)}"
 
 
 def _params(request: Request) -> dict[str, str]:

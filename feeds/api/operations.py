@@ -49,7 +49,8 @@ class MeasureMiddleware:
         seconds = time.perf_counter() - began
         http_seconds.labels(method, route, response.status_code).observe(seconds)
         if response.status_code >= 400 or request.method not in ("GET", "HEAD", "OPTIONS"):
-            account = request.__dict__.get("_cached_user" if route.startswith("admin/") else "user")
+            page = route.startswith(("admin/", "oauth/authorize"))  # there `user` would ask who it is, this late
+            account = request.__dict__.get("_cached_user" if page else "user")
             status, who = response.status_code, getattr(account, "pk", None)
             logs.say(log, "request", method=method, route=route, status=status, seconds=round(seconds, 4), account=who)
         logs.about(())

@@ -85,6 +85,13 @@ class Throttle(BaseThrottle):
         return self.exceeded.wait if self.exceeded else None
 
 
+def refused(request: HttpRequest, rate: RateLimitItem, *whose: tuple[str, str]) -> Window | None:
+    """Counts this request by each of these, such as ("address", "192.0.2.1"). The window in which there were too many."""
+    if not settings.RATE_LIMITS:
+        return None
+    return _exceeded([window for one in whose for window in _spend(request, [rate], *one)])
+
+
 def address(request: HttpRequest | Request) -> str:
     """The caller's IP address. Behind a proxy of ours it is the last one in the list: what that proxy itself saw."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.TRUST_PROXY else ""
