@@ -5,6 +5,7 @@ Statements run in autocommit on the primary (the protocol counts on that), unles
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from functools import cache
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 import redis
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
+from django.db.models import QuerySet
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import QueryCanceled, error_from_result
 from psycopg.pq import ExecStatus
@@ -69,6 +71,18 @@ def changed(statement: str, **values: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.rowcount
+
+
+COUNTED = 100_000  # rows that `about` counts: some milliseconds
+
+
+def about(queryset: QuerySet[Any]) -> int:
+    """How many rows there are: counted, or, if there are more than that, as PostgreSQL guesses when it plans to read them."""
+    found = queryset.order_by()[: COUNTED + 1].count()
+    if found <= COUNTED:
+        return found
+    [planned] = json.loads(queryset.order_by().explain(format="json"))
+    return max(found, int(planned["Plan"]["Plan Rows"]))
 
 
 SLICE = 5_000  # rows that one statement deletes: its locks, and what it writes, are soon done with

@@ -15,6 +15,7 @@ from environs import Env, EnvError, validate
 from feedsvc import workers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"  # as pyproject.toml has it
 
 env = Env()
 RUN_DIR = Path(env.str("RUN_DIR", str(BASE_DIR / ".run"))).absolute()
@@ -57,6 +58,13 @@ def _urls(name: str, *schemes: str) -> list[str]:
     return urls
 
 
+def _streaming_url(base_url: str, port: int) -> str:
+    """Where clients find the streaming process: on the host of BASE_URL, and as safe on the way there."""
+    base = urlsplit(base_url)
+    host = f"[{base.hostname}]" if ":" in (base.hostname or "") else base.hostname
+    return f"{'wss' if base.scheme == 'https' else 'ws'}://{host}:{port}"
+
+
 def _workers(name: str) -> list[workers.Worker]:
     try:
         return workers.parse(env.str(name, workers.DEFAULT))
@@ -77,6 +85,10 @@ try:
     BASE_URL = env.str("BASE_URL", f"http://localhost:{PORT}").rstrip("/")
     if not BASE_URL.startswith(("http://", "https://")):
         raise EnvError("BASE_URL must begin with http:// or https://")
+    STREAMING_PORT = env.int("STREAMING_PORT", min(PORT + 1, 65535), validate=validate.Range(min=1, max=65535))
+    STREAMING_URL = env.str("STREAMING_URL", _streaming_url(BASE_URL, STREAMING_PORT)).rstrip("/")
+    if not STREAMING_URL.startswith(("ws://", "wss://")):
+        raise EnvError("STREAMING_URL must begin with ws:// or wss://")
     ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if not PRODUCTION else [])
     if PRODUCTION and not ALLOWED_HOSTS:
         raise EnvError("ALLOWED_HOSTS must be set in production: the host names that people use, comma separated")

@@ -21,7 +21,20 @@ from feedsvc import embedded, run
 
 FOLDERS = run.ROOT / ".run"
 # What the user may have set for a service of theirs must not reach the tests, least of all the addresses.
-OURS = (*embedded.URLS, "SECRET_KEY", "PORT", "HOST", "BASE_URL", "ALLOWED_HOSTS", "TRUST_PROXY", "WORKERS")
+OURS = (
+    *embedded.URLS,
+    *(
+        "SECRET_KEY",
+        "PORT",
+        "HOST",
+        "BASE_URL",
+        "STREAMING_PORT",
+        "STREAMING_URL",
+        "ALLOWED_HOSTS",
+        "TRUST_PROXY",
+        "WORKERS",
+    ),
+)
 
 instance: run.Instance
 

@@ -42,6 +42,8 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
         ("WORKERS", {"WORKERS": "fanout:2"}),
         ("LEASE", {"LEASE": "30", "FENCE": "30"}),
         ("BASE_URL", {"BASE_URL": "example.org"}),
+        ("STREAMING_PORT", {"STREAMING_PORT": "0"}),
+        ("STREAMING_URL", {"STREAMING_URL": "http://example.org"}),
         ("SECRET_KEY", {"ENVIRONMENT": "production", "SECRET_KEY": "short"}),
         ("ALLOWED_HOSTS", {"ENVIRONMENT": "production", "SECRET_KEY": SECRET}),
     ],
@@ -68,3 +70,26 @@ def test_each_of_celerys_settings_has_its_reason():
 def test_production_starts_with_a_secret_and_hosts_and_without_the_password_grant():
     ended = start(ENVIRONMENT="production", SECRET_KEY=SECRET, ALLOWED_HOSTS="example.org")
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("env", "url"),
+    [
+        ({"PORT": "9000"}, "ws://localhost:9001"),
+        ({"PORT": "9000", "STREAMING_PORT": "9100"}, "ws://localhost:9100"),
+        ({"BASE_URL": "https://example.org", "STREAMING_PORT": "4000"}, "wss://example.org:4000"),
+        ({"BASE_URL": "http://[::1]:9000", "STREAMING_PORT": "4000"}, "ws://[::1]:4000"),
+        ({"STREAMING_URL": "wss://stream.example.org/"}, "wss://stream.example.org"),
+    ],
+)
+def test_clients_are_told_where_to_stream(env, url):
+    line = "from django.conf import settings as s; print(s.STREAMING_URL)"
+    started = subprocess.run(
+        [sys.executable, "-c", line],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "feedsvc.settings"} | env,
+        text=True,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert started.stdout.strip() == url

@@ -38,6 +38,7 @@ from .graph import (
     unmute,
 )
 from .marks import (
+    PINS_MAX,
     bookmark,
     clear_notifications,
     dismiss_notification,
@@ -64,6 +65,7 @@ __all__ = [
     "ACTIVE_NOTED_EVERY",
     "FEATURED_MOST",
     "LINK_LENGTH",
+    "PINS_MAX",
     "TEXT_MAX",
     "accept_follow",
     "accept_waiting",

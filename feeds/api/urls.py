@@ -8,6 +8,7 @@ from django.urls.converters import IntConverter
 from . import (
     accounts,
     admin,
+    instance,
     lists,
     markers,
     marks,
@@ -20,6 +21,7 @@ from . import (
     statuses,
     tags,
     timelines,
+    unbuilt,
 )
 
 
@@ -120,6 +122,34 @@ ROUTES: dict[str, Any] = {
     "api/v1/notifications/<id:notification_id>": notifications.Show.as_view(),
     "api/v1/notifications/<id:notification_id>/dismiss": notifications.Dismiss.as_view(),
     "api/v1/markers": markers.Markers.as_view(),
+    # The instance
+    "api/v1/instance": instance.InstanceV1.as_view(),
+    "api/v2/instance": instance.InstanceV2.as_view(),
+    "api/v1/instance/extended_description": instance.ExtendedDescription.as_view(),
+    "api/v1/preferences": instance.Preferences.as_view(),
+    ".well-known/oauth-authorization-server": instance.AuthorizationServer.as_view(),
+    ".well-known/nodeinfo": instance.NodeInfoLinks.as_view(),
+    "nodeinfo/2.0": instance.NodeInfo.as_view(),
+    "thumbnail.svg": instance.picture,
+    # What is not built
+    **dict.fromkeys(
+        """
+        api/v1/custom_emojis api/v1/announcements api/v1/directory api/v1/trends api/v1/trends/tags api/v1/trends/statuses
+        api/v1/trends/links api/v1/instance/rules api/v1/instance/peers api/v1/instance/activity api/v1/instance/domain_blocks
+        """.split(),
+        unbuilt.Nothing.as_view(anonymous=("GET",)),
+    ),
+    "api/v1/instance/translation_languages": unbuilt.Nothing.as_view(anonymous=("GET",), answer={}),
+    "api/v1/filters": unbuilt.Nothing.as_view(scopes={"GET": "read:filters"}),
+    "api/v2/filters": unbuilt.Nothing.as_view(scopes={"GET": "read:filters"}),
+    "api/v1/conversations": unbuilt.Nothing.as_view(scopes={"GET": "read:statuses"}),
+    "api/v1/scheduled_statuses": unbuilt.Nothing.as_view(scopes={"GET": "read:statuses"}),
+    "api/v1/suggestions": unbuilt.Nothing.as_view(scopes={"GET": "read"}),
+    "api/v2/suggestions": unbuilt.Nothing.as_view(scopes={"GET": "read"}),
+    "api/v1/endorsements": unbuilt.Nothing.as_view(scopes={"GET": "read:accounts"}),
+    "api/v1/domain_blocks": unbuilt.Nothing.as_view(scopes={"GET": "read:blocks"}),
+    "api/v1/media": unbuilt.Media.as_view(),
+    "api/v2/media": unbuilt.Media.as_view(),
     # Operations
     "api/v1/admin/deliveries": admin.Deliveries.as_view(),
     "healthz": operations.healthz,
