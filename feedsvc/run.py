@@ -166,7 +166,15 @@ def healthy(host: str, port: str) -> bool:
 
 def serve(instance: "Instance", *, host: str, port: str) -> int:
     name = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104
-    say(f"feedsvc is ready at http://{name}:{port}  (Ctrl-C stops it)", prefix="", to=sys.stdout)
+    address = os.environ.get("BASE_URL") or f"http://{name}:{port}"
+    elsewhere = "" if instance.run_dir == ROOT / ".run" else f"RUN_DIR={shlex.quote(str(instance.run_dir))} "
+    command = f"{elsewhere}.venv/bin/python manage.py create_account alice --password"
+    for line in (
+        f"feedsvc is ready at http://{name}:{port}  (Ctrl-C stops it)",
+        f"To sign in with a client for Mastodon, give it {address} as its server; for an account:",
+        f"    {command}",
+    ):
+        say(line, prefix="", to=sys.stdout)
     while True:
         time.sleep(1)
         look_around(instance)
