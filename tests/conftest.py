@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,15 +31,32 @@ from tests import factories
 SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "14"}
 WORKERS = ("relay", "worker-fanout", "worker-bulk", "worker", "beat")
 RESULTS = settings.CACHE_URL.removesuffix("/0") + "/1"  # the workers', apart from the broker: it can go away by itself
+GET_CHROMIUM = "apt-get install chromium chromium-driver"
+LEFT_OUT = pytest.StashKey[int]()
 BROKER = "broker" if settings.ON_REDIS else "rabbitmq"  # the program
 
 
+@pytest.hookimpl(trylast=True)  # of what is asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that only make sense on RabbitMQ are none of a session on Redis."""
-    if settings.ON_REDIS:
-        others = [item for item in items if item.get_closest_marker("rabbitmq")]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
+    """Tests that only make sense on RabbitMQ are none of a session on Redis; without Chromium those in it are left out."""
+    others = _marked(items, "rabbitmq") if settings.ON_REDIS else []
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        left_out = _marked(items, "browser")
+        if left_out and os.environ.get("CI") == "true":
+            raise pytest.UsageError(f"{len(left_out)} tests need Chromium: {GET_CHROMIUM}")
+        config.stash[LEFT_OUT] = len(left_out)
+        others += left_out
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+def _marked(items: list[pytest.Item], marker: str) -> list[pytest.Item]:
+    return [item for item in items if item.get_closest_marker(marker)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"left out: {left_out} tests in a browser ({GET_CHROMIUM})")
 
 
 @pytest.fixture(autouse=True)
