@@ -102,7 +102,7 @@ class Preferences(APIView):
     scopes = {"GET": "read:accounts"}
 
     def get(self, request: AccountRequest) -> Response:
-        source = serializers.credential_account(entities.account(request.user.pk))["source"]
+        source = serializers.credential_account(entities.own_account(request.user.pk))["source"]
         return Response(
             {
                 "posting:default:visibility": source["privacy"],
@@ -197,7 +197,7 @@ def _contact() -> dict[str, Any] | None:
 def _limits() -> dict[str, Any]:
     """Zeros: there is none of it."""
     return {
-        "accounts": {"max_featured_tags": 0, "max_pinned_statuses": actions.PINS_MAX},
+        "accounts": {"max_featured_tags": actions.FEATURED_MOST, "max_pinned_statuses": actions.PINS_MAX},
         "statuses": {
             "max_characters": actions.TEXT_MAX,
             "max_media_attachments": 0,
