@@ -278,8 +278,10 @@ class Instance:
         os.kill(self.pid(name), signal.SIGKILL)
 
     def pid(self, name: str) -> int:
-        """The program's process, 0 when there is none."""
-        return int(self.info(name)["pid"])
+        """The program's process. Raises ProcessLookupError when there is none: to kill(2) supervisord's 0 is all of ours."""
+        if pid := int(self.info(name)["pid"]):
+            return pid
+        raise ProcessLookupError(f"{name} is not running")
 
     def info(self, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = self.rpc.getProcessInfo(self.full_name(name))

@@ -26,7 +26,7 @@ from feedsvc.run import Instance
 from followers.models import Account
 from tests import factories
 from tests.chaos.points import Fault
-from tests.conftest import BROKER
+from tests.conftest import BROKER, eventually
 
 WORKERS = ("worker-fanout", "worker-bulk", "worker")
 FAKETIME = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
@@ -139,7 +139,8 @@ class House:
         self.services.start(*names)
 
     def children(self, *names: str) -> list[int]:
-        return [child for name in names for child in _children(self.services.pid(name))]
+        running = filter(None, map(self._pid, names))
+        return [child for parent in running for child in _children(parent)]
 
     def kill_child(self) -> bool:
         """kill -9 of some process of a worker's pool, chosen by the seed."""
@@ -151,11 +152,16 @@ class House:
         return True
 
     def kill_worker(self, name: str) -> None:
-        """kill -9 of a worker with all of its pool; supervisord starts it again."""
-        parent = self.services.pid(name)
+        """kill -9 of a worker with all of its pool; supervisord starts it again, and that is waited for first."""
+        parent = eventually(lambda: self._pid(name), f"{name} runs")
         for pid in (parent, *_children(parent)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _pid(self, name: str) -> int | None:
+        with suppress(ProcessLookupError):
+            return self.services.pid(name)
+        return None
 
     def signal(self, name: str, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
