@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from celery import current_app
 from django.conf import settings
+from django.db.models.functions import Now
 
 from feeds import actions, tasks, timelines, verify
 from feeds.models import Batch, Delivery, Outbox
@@ -394,3 +395,16 @@ def test_two_relays(chaos):
             chaos.house.services.kill(name)
             chaos.faults += 1
             time.sleep(2)
+
+
+@scenario(34, "a worker is killed while batches of large fan-outs wait by the hundred")
+def test_killed_before_a_backlog(chaos):
+    claimed = Batch.objects.filter(state="open", batch_no__gt=0, lease_until__gt=Now())
+    with chaos.under_load() as load:
+        with chaos.house.down("worker-bulk"):
+            for _ in range(40):
+                load.publish(chaos.graph.largest())
+        for _ in range(2):
+            eventually(claimed.exists, "it works on one")
+            chaos.house.kill_worker("worker-bulk")
+            chaos.faults += 1
