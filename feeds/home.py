@@ -67,7 +67,7 @@ _WITHOUT_REBLOGS = exists(
 )
 
 # The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one. Its rules have names,
-# since explain.py says which of them a post breaks.
+# since explain.py says which of them a post breaks; listeners.py asks for all of them.
 FOLLOWED = f"(p.author_id = %(viewer)s OR {_FOLLOWS.format(account='p.author_id')} OR {_TAGGED})"
 REPLY_SHOWN = f"""(p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
     OR {_FOLLOWS.format(account="p.in_reply_to_account_id")})"""
@@ -76,15 +76,16 @@ ON_EXCLUSIVE_LIST = exists(
     """SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
         WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id"""
 )
-_CANDIDATE = f"""
+CANDIDATE = f"""
     p.home_mode <> 'none' AND {FOLLOWED}
     AND {VISIBLE_JOINED.format(post="p", author="a")} AND NOT {HIDDEN.format(post="p")}
     AND {REPLY_SHOWN} AND {REBLOG_SHOWN} AND NOT {ON_EXCLUSIVE_LIST}"""
+"""Of a post `p` by an account `a`."""
 
 _STATEMENT = f"""
     WITH candidates AS ({_SOURCES}),
     scanned AS (SELECT id FROM candidates ORDER BY id {{order}} LIMIT %(count)s)
-    SELECT scanned.id, coalesce(({_CANDIDATE}), false), {REF}
+    SELECT scanned.id, coalesce(({CANDIDATE}), false), {REF}
     FROM scanned LEFT JOIN feeds_post p ON p.id = scanned.id {JOIN}
     ORDER BY scanned.id {{order}}
 """

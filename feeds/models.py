@@ -57,12 +57,16 @@ _NAMES_BLOCKED = exists(
     f"SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account='m.account_id')}"
 )
 
+_FOR_THEM = f"""({{post}}.visibility IN ('public', 'unlisted') OR ({{post}}.visibility = 'private' AND {_FOLLOWED})
+            OR {_MENTIONED})"""
 _MAY_SEE = f"""(
     {{post}}.deleted_at IS NULL AND {_ACTIVE}
     AND coalesce({{post}}.author_id = %(viewer)s::bigint OR (
-        ({{post}}.visibility IN ('public', 'unlisted') OR ({{post}}.visibility = 'private' AND {_FOLLOWED})
-            OR {_MENTIONED})
+        {_FOR_THEM}
         AND NOT {_BLOCKED.format(account="{post}.author_id")}), false))"""
+
+ADDRESSED = f"({{post}}.author_id = %(viewer)s::bigint OR {_FOR_THEM})"
+"""The post is, or was, for the viewer, whatever has become of it since, and of the two."""
 
 MENTIONS_BLOCKED = f"coalesce({{post}}.author_id <> %(viewer)s::bigint AND {_NAMES_BLOCKED}, false)"
 """Somebody else's post mentions somebody with whom the viewer has a block."""

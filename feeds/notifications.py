@@ -197,6 +197,13 @@ def get(account: Account, notification_id: int) -> Told:
     raise Notification.DoesNotExist("No such notification")
 
 
+def several(account: Account, notification_ids: list[int]) -> list[Told]:
+    """Those of the account's notifications that may be read now, in the order of their ids."""
+    return _readable(
+        account, where="n.id = ANY(%(ids)s)", order="ASC", limit=len(notification_ids), ids=notification_ids
+    )
+
+
 def unread_count(account: Account, most: int = 100) -> int:
     """How many the account has not read, by its marker; `most` at most."""
     marker = Marker.objects.filter(account=account, timeline=Marker.Timeline.NOTIFICATIONS).first()

@@ -159,6 +159,18 @@ def _tag_ids(names: list[str]) -> list[int]:
     return list(Tag.objects.filter(name__in=lower).values_list("pk", flat=True))
 
 
+ON_LIST = """((p.reblog_of_id IS NULL OR EXISTS (
+        SELECT 1 FROM followers_follow
+        WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND reblogs))
+    AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id = p.author_id
+        OR ({replies} = 'list' AND {to_a_member})
+        OR ({replies} IN ('list', 'followed') AND p.in_reply_to_account_id = %(viewer)s)
+        OR ({replies} = 'followed' AND EXISTS (
+            SELECT 1 FROM followers_follow
+            WHERE followee_id = p.in_reply_to_account_id AND follower_id = %(viewer)s))))"""
+"""What a list shows of its members' posts `p`. In braces: the list's replies_policy, and whether `p` answers a member."""
+
+
 def list_timeline(viewer: Account, list_id: int, cursor: Cursor) -> Page:
     """What the members of the viewer's list wrote. Raises List.DoesNotExist."""
     found = List.objects.get(pk=list_id, owner=viewer)
@@ -167,15 +179,7 @@ def list_timeline(viewer: Account, list_id: int, cursor: Cursor) -> Page:
         cursor,
         sources=list(found.members.values_list("account_id", flat=True)),
         table="feeds_post p WHERE p.author_id = s.id AND p.deleted_at IS NULL",
-        where="""(p.reblog_of_id IS NULL OR EXISTS (
-                SELECT 1 FROM followers_follow
-                WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND reblogs))
-            AND (p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id = p.author_id
-                OR (%(replies)s = 'list' AND p.in_reply_to_account_id = ANY(%(sources)s))
-                OR (%(replies)s IN ('list', 'followed') AND p.in_reply_to_account_id = %(viewer)s)
-                OR (%(replies)s = 'followed' AND EXISTS (
-                    SELECT 1 FROM followers_follow
-                    WHERE followee_id = p.in_reply_to_account_id AND follower_id = %(viewer)s)))""",
+        where=ON_LIST.format(replies="%(replies)s", to_a_member="p.in_reply_to_account_id = ANY(%(sources)s)"),
         key="p.id",
         replies=found.replies_policy,
     )

@@ -1,4 +1,4 @@
-"""The connections to the Redis that holds home timelines. Only timelines.py (and streaming.py) use it."""
+"""The connections to the Redis that holds home timelines. Only timelines.py uses it."""
 
 from __future__ import annotations
 

@@ -22,11 +22,13 @@ from . import (
     rebuild,
     reconciler,
     search,
+    streaming,
     timelines,
     verify,
 )
 from .database import STORE_ERRORS, rows
 from .models import Heartbeat, Kind
+from .streaming import DELETE, EDIT, NOTIFICATION, UPDATE, Event
 
 RECONCILER = 0x6665656473  # the advisory lock's number: "feeds"
 
@@ -41,6 +43,7 @@ Rows = list[int]
 def fan_out_post(row_ids: Rows) -> str:
     """As many posts at a time as fit one batch together; what is large, or out of the ordinary, afterwards by itself."""
     with outbox.claimed(row_ids) as found:
+        streaming.publish(Event(UPDATE, work.subject_id) for work in found)
         left = {work.subject_id for work in found}
         while left and (planned := fanout.plan_small(left)):
             if claims := [claim for claim in planned.values() if claim]:
@@ -55,6 +58,7 @@ def fan_out_post(row_ids: Rows) -> str:
 @shared_task(name="retract_post")
 def retract_post(row_ids: Rows) -> list[str]:
     with outbox.claimed(row_ids) as found:
+        streaming.publish(Event(DELETE, work.subject_id) for work in found if work.event == "post.deleted")
         return [_fan_out(work.subject_id, Kind.RETRACT) for work in found]
 
 
@@ -107,7 +111,9 @@ def send_notifications(row_ids: Rows) -> str:
     with outbox.claimed(row_ids) as found:
         told = 0
         for event, of_event in groupby(sorted(found, key=lambda work: work.event), key=lambda work: work.event):
-            told += sum(map(len, notifications.notify(event, [(work.subject_id, work.object_id) for work in of_event])))
+            for new in notifications.notify(event, [(work.subject_id, work.object_id) for work in of_event]):
+                streaming.publish(Event(NOTIFICATION, *one) for one in new)
+                told += len(new)
         return f"{told} told"
 
 
@@ -130,6 +136,7 @@ def refresh_cache(row_ids: Rows) -> str:
         accounts = [work.subject_id for work in found if work.event == "account.edited"]
         entities.refresh_accounts(accounts)
         entities.refresh_posts([work.subject_id for work in found if work.event != "account.edited"])
+        streaming.publish(Event(EDIT, work.subject_id) for work in found if work.event == "post.edited")
         return f"{len(found)} fresh"
 
 
