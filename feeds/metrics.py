@@ -1,6 +1,6 @@
 """What is counted while it happens, one line of meaning each. Gauges are read from the rows when /metrics is asked."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 GAUGED = 100_000  # rows at most that a gauge counts: a scrape must not take longer the more there is to be done
 
@@ -13,3 +13,11 @@ http_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 rate_limits_skipped = Counter("feedsvc_rate_limits_skipped", "Counts for a rate limit that Redis did not take")
+streaming_listeners = Gauge(
+    "feedsvc_streaming_listeners", "Connections that listen to streams", multiprocess_mode="livesum"
+)
+streaming_events = Counter("feedsvc_streaming_events", "Events that streaming processes heard of", ["kind"])
+streaming_lost = Counter(
+    "feedsvc_streaming_lost", "Events of these that nobody was told of, since a store did not answer"
+)
+streaming_dropped = Counter("feedsvc_streaming_dropped", "Connections that were closed since they were read too slowly")

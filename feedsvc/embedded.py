@@ -113,7 +113,7 @@ def prepare(run_dir: Path, environ: Mapping[str, str], *, fsync: bool = True) ->
     parts = needed(environ)
     kept |= addresses(parts, kept)
     kept.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
-    kept["PORT"] = environ.get("PORT") or str(still_free(kept.get("PORT"), "the service"))
+    kept["PORT"] = environ.get("PORT") or str(still_free(kept.get("PORT"), "the service", row=2))
     write_private(run_dir / "env", "".join(f"{name}={value}\n" for name, value in kept.items()))
     for part in parts:
         if part == "postgres":

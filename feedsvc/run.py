@@ -71,11 +71,15 @@ def run(run_dir: Path, command: Sequence[str], lock: IO[str]) -> int:
     host = env.setdefault("HOST", "127.0.0.1")
     if not command:
         env.setdefault("PORT", "8000")
-    if "PORT" in env:
-        check_port(host, env["PORT"])
+    for name in ("PORT", "STREAMING_PORT"):
+        if name in env:
+            check_port(host, env[name], name)
     check_workers()
     say(f"preparing {run_dir}")
     port = env["PORT"] = embedded.prepare(run_dir, env)["PORT"]
+    if "STREAMING_PORT" not in env:
+        check_port(host, str(int(port) + 1), "STREAMING_PORT")
+        env["STREAMING_PORT"] = str(int(port) + 1)
     if command:
         env.setdefault("BASE_URL", f"http://127.0.0.1:{port}")
     env["PROMETHEUS_MULTIPROC_DIR"] = str(empty(run_dir / "metrics"))  # where processes leave what /metrics adds up
@@ -110,6 +114,7 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
     }
     commands = {
         "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4", *static),
+        "streaming": (python, "-m", "feedsvc.asgi"),
         "relay": (python, "manage.py", "relay"),
         **serving,
         "beat": (*celery, "beat", "-s", str(run_dir / "beat-schedule"), "--pidfile="),
@@ -144,19 +149,21 @@ def migrate() -> None:
 
 def wait_healthy(instance: "Instance", *, host: str, port: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while not healthy(host, port):
-        look_around(instance)
-        if time.monotonic() > deadline:
-            raise Unfit(f"web does not answer GET /healthz with 200:\n{instance.last_words('web')}")
-        time.sleep(0.1)
+    asked = {"web": (port, "/healthz"), "streaming": (os.environ["STREAMING_PORT"], "/api/v1/streaming/health")}
+    for name, (where, path) in asked.items():
+        while not healthy(host, where, path):
+            look_around(instance)
+            if time.monotonic() > deadline:
+                raise Unfit(f"{name} does not answer GET {path} with 200:\n{instance.last_words(name)}")
+            time.sleep(0.1)
 
 
-def healthy(host: str, port: str) -> bool:
+def healthy(host: str, port: str, path: str = "/healthz") -> bool:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  a listener everywhere is here too
     name = os.environ.get("ALLOWED_HOSTS", "").split(",")[0].strip().lstrip("*.") or "localhost"
     connection = http.client.HTTPConnection(reachable, int(port), timeout=5)
     try:
-        connection.request("GET", "/healthz", headers={"Host": name})
+        connection.request("GET", path, headers={"Host": name})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -422,11 +429,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_port(host: str, port: str) -> None:
+def check_port(host: str, port: str, name: str = "PORT") -> None:
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise Unfit(f"PORT must be a number from 1 to 65535, not {port!r}")
+        raise Unfit(f"{name} must be a number from 1 to 65535, not {port!r}")
     if not embedded.port_is_free(host, int(port)):
-        raise Unfit(f"can't listen on port {port} of {host}, it is taken or not allowed: set PORT to another one")
+        raise Unfit(f"can't listen on port {port} of {host}, it is taken or not allowed: set {name} to another one")
 
 
 def check_workers() -> None:

@@ -365,5 +365,6 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
+        "uvicorn": {"level": "WARNING"},  # it would name each URL, and with some the token
     },
 }

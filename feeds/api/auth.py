@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models.functions import Now
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.utils import timezone
@@ -85,13 +87,21 @@ class BearerAuthentication(BaseAuthentication):
         scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        token = _token(checksum(text.strip()))
-        if token is None or token.is_expired() or not (token.user is None or token.user.is_active):
+        token = find_token(text)
+        if token is None:
             raise AuthenticationFailed(INVALID)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="feedsvc"'
+
+
+def find_token(text: str) -> AccessToken | None:
+    """The token of this text, with its account (None: an application's own), as long as both are good."""
+    token = _token(checksum(text.strip()))
+    if token is None or token.is_expired() or not (token.user is None or token.user.is_active):
+        return None
+    return token
 
 
 _known: dict[str, tuple[float, AccessToken]] = {}
@@ -108,6 +118,12 @@ def _token(digest: str) -> AccessToken | None:
         if token is not None:
             known[digest] = now + KNOWN_FOR, token
     return token
+
+
+def still_good(checksums: Iterable[str]) -> set[str]:
+    """Those whose tokens have not been revoked, nor expired, nor have their accounts ended: by the rows of now."""
+    found = AccessToken.objects.filter(token_checksum__in=list(checksums), user__is_active=True, expires__gt=Now())
+    return set(found.values_list("token_checksum", flat=True))
 
 
 def forget_tokens() -> None:

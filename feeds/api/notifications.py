@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from feeds import actions, entities, notifications, posts
 from feeds.notifications import Told
+from followers.models import Account
 
 from . import forms, pagination, serializers
 from .auth import AccountRequest
@@ -31,7 +32,7 @@ class Notifications(APIView):
         )
         return pagination.response(
             request,
-            _shaped(request, page.notifications),
+            shaped(request.user, page.notifications),
             next_max_id=page.next_max_id,
             prev_min_id=page.prev_min_id,
         )
@@ -41,8 +42,8 @@ class Show(APIView):
     scopes = {"GET": "read:notifications"}
 
     def get(self, request: AccountRequest, notification_id: int) -> Response:
-        for shaped in _shaped(request, [notifications.get(request.user, notification_id)]):
-            return Response(shaped)
+        for one in shaped(request.user, [notifications.get(request.user, notification_id)]):
+            return Response(one)
         raise Http404
 
 
@@ -69,13 +70,13 @@ class Dismiss(APIView):
         return Response({})
 
 
-def _shaped(request: AccountRequest, found: list[Told]) -> list[dict[str, Any]]:
+def shaped(account: Account, found: list[Told]) -> list[dict[str, Any]]:
     """Without those whose sender, or post, has gone since they were found."""
     senders = {one["id"]: one for one in entities.accounts([told.account_id for told in found])}
-    about = posts.several(request.user, [told.post_id for told in found if told.post_id is not None])
+    about = posts.several(account, [told.post_id for told in found if told.post_id is not None])
     shown = {one["id"]: one for one in about}
     return [
-        serializers.notification(told, senders[told.account_id], shown.get(told.post_id), request.user)
+        serializers.notification(told, senders[told.account_id], shown.get(told.post_id), account)
         for told in found
         if told.account_id in senders and (told.post_id is None or told.post_id in shown)
     ]

@@ -12,7 +12,7 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 from kombu import Connection
@@ -162,3 +162,8 @@ class Waiting(Collector):
         yield skew
         for name, value in verify.last_look().items():
             yield GaugeMetricFamily(f"feedsvc_timeline_{name}", f"{name.replace('_', ' ')}: verify_sample", value=value)
+
+
+def streaming(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """Of a client that took for granted that streams are here: they have a process of their own."""
+    return HttpResponseRedirect(settings.STREAMING_URL.replace("ws", "http", 1) + request.get_full_path())

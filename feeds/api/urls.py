@@ -122,6 +122,8 @@ ROUTES: dict[str, Any] = {
     "api/v1/notifications/<id:notification_id>": notifications.Show.as_view(),
     "api/v1/notifications/<id:notification_id>/dismiss": notifications.Dismiss.as_view(),
     "api/v1/markers": markers.Markers.as_view(),
+    "api/v1/streaming": operations.streaming,
+    "api/v1/streaming/<path:rest>": operations.streaming,
     # The instance
     "api/v1/instance": instance.InstanceV1.as_view(),
     "api/v2/instance": instance.InstanceV2.as_view(),

@@ -1,0 +1,218 @@
+"""The routes: Server-Sent Events below /api/v1/streaming/, and at /api/v1/streaming itself a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from feeds.database import STORE_ERRORS
+
+from .. import errors
+from . import streams
+from .hub import Hub
+from .listener import Listener
+from .streams import Refused, Subscription
+
+MOST = 100  # streams that one connection may listen to
+ROOT = "/api/v1/streaming"
+THUMP = b":thump\n\n"
+
+log = logging.getLogger(__name__)
+hub = Hub()
+
+
+async def health(request: Request) -> Response:
+    return PlainTextResponse("OK")
+
+
+async def stream(request: Request) -> EventStream:
+    """One stream by its path: `user/notification` is the stream user:notification."""
+    name = request.path_params["name"].rstrip("/").replace("/", ":")
+    if name not in streams.NAMES:
+        raise Refused(404, errors.NOT_FOUND)
+    if name in streams.PUBLIC and request.query_params.get("only_media", "").lower() in ("true", "1", "on"):
+        name = "public:media"
+    return EventStream(*await _asked(request, lambda shown: streams.asked(name, request.query_params, shown)))
+
+
+async def delivery(request: Request) -> EventStream:
+    """A fan-out's progress, until it is done."""
+    post_id = request.path_params["post_id"]
+    if post_id >= 1 << 63:
+        raise Refused(404, errors.NOT_FOUND)
+    return EventStream(*await _asked(request, lambda shown: streams.delivery(post_id, shown)))
+
+
+async def _asked(request: Request, ask: Callable[[Any], Subscription]) -> tuple[Any, Subscription]:
+    """The token that the request shows, and the stream that it asks for by it."""
+
+    def look() -> tuple[Any, Subscription]:
+        shown = streams.token(_token(request))
+        return shown, ask(shown)
+
+    found: tuple[Any, Subscription] = await hub.in_thread(look)
+    return found
+
+
+def _token(connection: HTTPConnection) -> str:
+    """In a header, or, since browsers can't set one here, in the URL."""
+    scheme, _, text = connection.headers.get("authorization", "").partition(" ")
+    return text if scheme.lower() == "bearer" else connection.query_params.get("access_token", "")
+
+
+class EventStream:
+    """Server-Sent Events of one stream, until either side ends it."""
+
+    def __init__(self, shown: Any, asked: Subscription) -> None:
+        self.asked, notified = asked, streams.hears_notifications(shown)
+        self.listener = Listener(shown, lambda message, _: message.as_event, notified=notified, thump=THUMP)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        listener = self.listener
+        listener.put(THUMP)  # so that the client knows at once that it is heard
+        hub.join(listener)
+        hub.subscribe(listener, self.asked)
+        gone = asyncio.create_task(_until_gone(receive, listener))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            while (words := await listener.queue.get()) is not None:
+                await send({"type": "http.response.body", "body": words, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            hub.leave(listener)
+
+
+HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"private, no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx shall pass on each event as it comes
+]
+
+
+async def _until_gone(receive: Receive, listener: Listener) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    listener.end()
+
+
+async def websocket(socket: WebSocket) -> None:
+    """Any number of streams, named in the URL or by messages."""
+    offered = socket.headers.get("sec-websocket-protocol", "").split(",")[0].strip()
+    try:
+        shown = await hub.in_thread(streams.token, _token(socket) or offered)
+    except Refused as refused:
+        await socket.send_denial_response(_answer(refused.status, refused.sentence))
+        return
+    except STORE_ERRORS:
+        await socket.send_denial_response(_answer(503, errors.UNAVAILABLE))
+        return
+    await socket.accept(subprotocol=offered or None)  # a browser that offered one wants to hear it again
+    listener = Listener(shown, lambda message, label: message.frame(label), notified=streams.hears_notifications(shown))
+    hub.join(listener)
+    writer = asyncio.create_task(_write(socket, listener))
+    try:
+        if socket.query_params.get("stream"):
+            await _said(listener, shown, {**socket.query_params, "type": "subscribe"})
+        while (message := await socket.receive())["type"] == "websocket.receive":
+            await _said(listener, shown, _message(message.get("text") or ""))
+    finally:
+        hub.leave(listener)
+        writer.cancel()
+
+
+async def _write(socket: WebSocket, listener: Listener) -> None:
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it is closed: who reads from it is told so
+        while (words := await listener.queue.get()) is not None:
+            await socket.send_text(str(words))
+        await socket.close(1008)  # it was too slow, or its token is no longer good (uvicorn's 1012: the service stops)
+
+
+def _message(text: str) -> Mapping[str, Any]:
+    with contextlib.suppress(ValueError):
+        found = orjson.loads(text)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+async def _said(listener: Listener, shown: Any, message: Mapping[str, Any]) -> None:
+    """Does what a client's message says, or answers what is wrong with it."""
+    params = {name: str(message[name]) for name in ("stream", "tag", "list") if message.get(name) is not None}
+    try:
+        if message.get("type") not in ("subscribe", "unsubscribe"):
+            raise Refused(400, "A message must be JSON, of the type subscribe or unsubscribe")
+        asked = await hub.in_thread(streams.asked, params.get("stream", ""), params, shown)
+        if message["type"] == "unsubscribe":
+            hub.unsubscribe(listener, asked.stream)
+        elif len(listener.labels) >= MOST:
+            raise Refused(400, f"A connection may listen to {MOST} streams at most")
+        elif not listener.ended:
+            hub.subscribe(listener, asked)
+    except Refused as refused:
+        listener.put(orjson.dumps({"error": refused.sentence, "status": refused.status}).decode())
+    except STORE_ERRORS:
+        listener.put(orjson.dumps({"error": errors.UNAVAILABLE, "status": 503}).decode())
+
+
+def _answer(status: int, sentence: str) -> JSONResponse:
+    headers = {"WWW-Authenticate": 'Bearer realm="feedsvc"'} if status == 401 else None
+    return JSONResponse({"error": sentence}, status, headers=headers)
+
+
+async def refused(request: Request, error: Any) -> Response:
+    return _answer(error.status, error.sentence)
+
+
+async def no_route(request: Request, error: Any) -> Response:
+    return _answer(error.status_code, errors.NOT_FOUND if error.status_code == 404 else error.detail)
+
+
+async def unavailable(request: Request, error: Exception) -> Response:
+    log.error("%s: %s", type(error).__name__, error)
+    return _answer(503, errors.UNAVAILABLE)
+
+
+HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    Refused: refused,
+    HTTPException: no_route,
+    **dict.fromkeys(STORE_ERRORS, unavailable),
+}
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    await hub.open()
+    yield
+
+
+application = Starlette(
+    routes=[
+        Route(f"{ROOT}/health", health),
+        Route(f"{ROOT}/delivery/{{post_id:int}}", delivery),
+        Route(f"{ROOT}/{{name:path}}", stream),
+        WebSocketRoute(ROOT, websocket),
+        WebSocketRoute(f"{ROOT}/", websocket),
+    ],
+    middleware=[
+        Middleware(
+            CORSMiddleware, allow_origins=["*"], allow_headers=["Authorization", "Cache-Control", "Last-Event-ID"]
+        )
+    ],
+    exception_handlers=HANDLERS,
+    lifespan=lifespan,
+)
