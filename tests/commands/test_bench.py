@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from feeds.management.bench import deliveries, fanout, generator, imports, load, small, stage, storage, web
+from feeds.management.bench import deliveries, fanout, generator, imports, listeners, load, small, stage, storage, web
 from feeds.management.bench.row import Row, compared, p99
 from feeds.management.bench.yardstick import Yardstick
 from feeds.models import Post
@@ -57,7 +57,7 @@ def left() -> tuple[int, int, int, int]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One short round of everything."""
-    for room in (fanout, small, storage, web):
+    for room in (fanout, listeners, small, storage, web):
         monkeypatch.setattr(room, "ROUNDS", 1)
     monkeypatch.setattr(fanout, "SMALL_SAMPLES", 3)
     monkeypatch.setattr(load, "SECONDS", 1)
@@ -112,6 +112,18 @@ def test_the_service_is_measured_over_http_beside_a_web_process_of_the_yardstick
     assert all(row["yardstick"] > 0 for row in (rate, tail, middle, post, held))
     assert (post["target"], held["target"]) == (">= 0.7", None)
     assert middle["ratio"] == pytest.approx(middle["yardstick"] / middle["value"]), "how many times faster"
+    assert left() == (0, 0, 0, 0)
+
+
+@pytest.mark.e2e
+def test_a_crowd_of_listeners_is_measured(workers, quick, settings):
+    workers.start("streaming")
+    path = "/api/v1/streaming/health"
+    eventually(lambda: healthy("127.0.0.1", str(settings.STREAMING_PORT), path), "the streaming process answers", 90)
+    seconds, memory = measure("listeners", 40)
+    assert (seconds["name"], seconds["target"]) == ("an event to 40 listeners, commit to the last", "<= 2")
+    assert 0 < seconds["value"] < 10
+    assert memory["value"] < 10_000
     assert left() == (0, 0, 0, 0)
 
 

@@ -67,11 +67,11 @@ class Memory:
             self.looked = time.monotonic()
 
     def now(self) -> float:
-        return sum(map(_pss, self.workers)) / 1024
+        return sum(map(pss, self.workers)) / 1024
 
 
-def _pss(process: Path) -> int:
-    """In KB."""
+def pss(process: Path) -> int:
+    """What a process holds, in KB."""
     try:
         found = re.search(r"^Pss: *(\d+) kB", (process / "smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
