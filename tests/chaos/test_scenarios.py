@@ -39,7 +39,7 @@ def test_children_killed(chaos):
 def test_workers_killed(chaos):
     with chaos.under_load():
         for name in WORKERS:
-            chaos.house.kill_worker(name)
+            chaos.house.kill(name)
             chaos.faults += 1
             time.sleep(1)
 
@@ -392,7 +392,7 @@ def test_two_relays(chaos):
     chaos.house.faults.arm("publish.after", "kill", times=3, skip=10, role="relay")
     with chaos.under_load():
         for name in ("relay", "relay-2"):
-            chaos.house.services.kill(name)
+            chaos.house.kill(name)
             chaos.faults += 1
             time.sleep(2)
 
@@ -406,5 +406,5 @@ def test_killed_before_a_backlog(chaos):
                 load.publish(chaos.graph.largest())
         for _ in range(2):
             eventually(claimed.exists, "it works on one")
-            chaos.house.kill_worker("worker-bulk")
+            chaos.house.kill("worker-bulk")
             chaos.faults += 1

@@ -151,8 +151,11 @@ class House:
             os.kill(self.random.choice(found), signal.SIGKILL)
         return True
 
-    def kill_worker(self, name: str) -> None:
-        """kill -9 of a worker with all of its pool; supervisord starts it again, and that is waited for first."""
+    def kill(self, name: str) -> None:
+        """kill -9 of a program with all of its children, of a worker its pool; supervisord starts it again.
+
+        One that is being started is waited for.
+        """
         parent = eventually(lambda: self._pid(name), f"{name} runs")
         for pid in (parent, *_children(parent)):
             with suppress(ProcessLookupError):
