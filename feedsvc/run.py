@@ -26,12 +26,16 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import django
+import drf_spectacular_sidecar
 
 from feedsvc import embedded, workers
 from feedsvc.embedded import Program, Unfit, dies_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
-STATIC = Path(django.__file__).parent / "contrib/admin/static"  # granian serves them under /static/, without Python
+STATIC = {  # served by granian, without Python
+    "/static/admin": Path(django.__file__).parent / "contrib/admin/static/admin",
+    "/static/drf_spectacular_sidecar": Path(drf_spectacular_sidecar.__file__).parent / "static/drf_spectacular_sidecar",
+}
 READY_SECONDS = 60
 STOP_SECONDS = 33  # the service's 15, then the stores, one after another
 ORPHAN_SECONDS = 20
@@ -102,7 +106,11 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
     """The processes of the service; `env` comes on top of the runner's own environment."""
     python = sys.executable
     granian = (python, "-m", "granian", "--interface", "wsgi", "feedsvc.wsgi:application")
-    static = ("--static-path-mount", str(STATIC))
+    static = [
+        part
+        for route, folder in STATIC.items()
+        for part in ("--static-path-route", route, "--static-path-mount", str(folder))
+    ]
     celery = (python, "-m", "celery", "-A", "feedsvc")
     lean = ("--without-gossip", "--without-mingle")  # our workers have nothing to tell each other
     serving = {

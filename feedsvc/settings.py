@@ -186,7 +186,7 @@ TEMPLATES = [
         },
     }
 ]
-STATIC_URL = "/static/"  # the admin's; the web server has them (run.py)
+STATIC_URL = "/static/"  # the admin's, and those of /api/docs; the web server has them (run.py)
 CORS_ALLOW_ALL_ORIGINS = True  # clients in browsers live anywhere, and show a token, not a cookie
 CORS_URLS_REGEX = r"^/(api/|oauth/(token|revoke)|\.well-known/|nodeinfo/)"
 # Any header, but this one a browser sends only where it is named.
@@ -261,6 +261,15 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["feeds.api.throttling.Throttle"],
     "EXCEPTION_HANDLER": "feeds.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "feeds.api.schema.Described",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "feedsvc",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "PREPROCESSING_HOOKS": ["feeds.api.schema.once"],
+    "POSTPROCESSING_HOOKS": ["feeds.api.schema.complete"],
+    "SORT_OPERATIONS": False,
 }
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "followers.Application"

@@ -20,7 +20,7 @@ from feeds import actions, database, entities
 from feeds.models import Post
 from followers.models import Account
 
-from . import oauth, serializers
+from . import oauth, serializers, shapes
 from .auth import SCOPES, AccountRequest
 
 # The first number is what clients go by: it says which of Mastodon's API there is here.
@@ -188,7 +188,7 @@ def _count() -> dict[str, int]:
     }
 
 
-def _contact() -> dict[str, Any] | None:
+def _contact() -> shapes.Account | None:
     """The first of those who run the service."""
     staff = Account.objects.filter(is_staff=True, is_active=True).order_by("pk").values_list("pk", flat=True).first()
     return serializers.account(entities.account(staff)) if staff else None

@@ -23,7 +23,7 @@ from feeds.posts import Page
 from followers import graph
 from followers.models import Account, Application, List
 
-from . import pagination
+from . import pagination, shapes
 from .auth import AccountRequest, AnyRequest
 
 PICTURES = {kind: f"{settings.BASE_URL}/{kind}s/%d.png" for kind in ("avatar", "header")}
@@ -57,7 +57,7 @@ def account_page(request: AnyRequest | AccountRequest, page: graph.Page) -> Resp
 
 def muted_page(request: AccountRequest, page: graph.Page, ends: dict[int, datetime | None]) -> Response:
     muted = [
-        account(one) | {"mute_expires_at": iso(ends.get(one["id"]))} for one in entities.accounts(page.account_ids)
+        {**account(one), "mute_expires_at": iso(ends.get(one["id"]))} for one in entities.accounts(page.account_ids)
     ]
     return pagination.response(request, muted, next_max_id=page.next_max_id, prev_min_id=page.prev_min_id)
 
@@ -150,7 +150,7 @@ def _lasting(entity: Entity) -> dict[str, Any]:
     }
 
 
-def edit(said: dict[str, Any], entity: Entity) -> dict[str, Any]:
+def edit(said: dict[str, Any], entity: Entity) -> shapes.StatusEdit:
     """What a post said once. Who wrote it, and whom it mentions, are those of now."""
     return {
         "content": content(said["text"], [one["username"] for one in entity["mentions"]]),
@@ -164,7 +164,7 @@ def edit(said: dict[str, Any], entity: Entity) -> dict[str, Any]:
     }
 
 
-def source(entity: Entity) -> dict[str, Any]:
+def source(entity: Entity) -> shapes.StatusSource:
     return {"id": str(entity["id"]), "text": entity["text"], "spoiler_text": entity["spoiler_text"]}
 
 
@@ -177,11 +177,11 @@ def tag(entity: Entity, viewer: Account | None) -> dict[str, Any]:
     return shaped | ({"following": entity["following"]} if viewer else {})
 
 
-def mention(entity: Entity) -> dict[str, Any]:
+def mention(entity: Entity) -> shapes.Mention:
     return {"id": str(entity["id"]), "username": entity["username"], "url": entity["url"], "acct": entity["username"]}
 
 
-def account(entity: Entity) -> dict[str, Any]:
+def account(entity: Entity) -> shapes.Account:
     avatar, header = PICTURES["avatar"] % entity["id"], PICTURES["header"] % entity["id"]
     return {
         "id": str(entity["id"]),
@@ -211,13 +211,13 @@ def account(entity: Entity) -> dict[str, Any]:
     }
 
 
-def _field(name: str, value: str) -> dict[str, Any]:
+def _field(name: str, value: str) -> shapes.Field:
     return {"name": name, "value": value, "verified_at": None}
 
 
-def credential_account(entity: Entity) -> dict[str, Any]:
+def credential_account(entity: Entity) -> shapes.CredentialAccount:
     """Of what entities.own_account knows."""
-    source = {
+    source: shapes.Source = {
         "privacy": entity["default_visibility"],
         "sensitive": entity["default_sensitive"],
         "language": entity["default_language"],
@@ -227,11 +227,11 @@ def credential_account(entity: Entity) -> dict[str, Any]:
         "discoverable": entity["discoverable"],
         "hide_collections": False,
     }
-    role = {"id": "-99", "name": "", "color": "", "permissions": "0", "highlighted": False}
-    return account(entity) | {"source": source, "role": role}
+    role: shapes.Role = {"id": "-99", "name": "", "color": "", "permissions": "0", "highlighted": False}
+    return {**account(entity), "source": source, "role": role}
 
 
-def relationship(found: graph.Relationship) -> dict[str, Any]:
+def relationship(found: graph.Relationship) -> shapes.Relationship:
     return {
         "id": str(found.account_id),
         "following": found.following,
@@ -251,11 +251,11 @@ def relationship(found: graph.Relationship) -> dict[str, Any]:
     }
 
 
-def familiar_followers(account_id: int, found: list[Entity]) -> dict[str, Any]:
+def familiar_followers(account_id: int, found: list[Entity]) -> shapes.FamiliarFollowers:
     return {"id": str(account_id), "accounts": [account(facts) for facts in found]}
 
 
-def featured_tag(found: entities.Featured) -> dict[str, Any]:
+def featured_tag(found: entities.Featured) -> shapes.FeaturedTag:
     return {
         "id": str(found.id),
         "name": found.name,
@@ -298,7 +298,7 @@ def explanation(found: Explanation, reader: Account, post_id: int) -> dict[str, 
     return {"status_id": str(post_id), "account_id": str(reader.pk), **asdict(found)}
 
 
-def application(app: Application) -> dict[str, Any]:
+def application(app: Application) -> shapes.Application:
     return {
         "id": str(app.pk),
         "name": app.name,
@@ -314,7 +314,7 @@ def client(app: Application, secret: str) -> dict[str, Any]:
     return {"client_id": app.client_id, "client_secret": secret, "client_secret_expires_at": 0, "vapid_key": ""}
 
 
-def token(issued: AccessToken, text: str) -> dict[str, Any]:
+def token(issued: AccessToken, text: str) -> shapes.Token:
     return {
         "access_token": text,
         "token_type": "Bearer",

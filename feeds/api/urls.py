@@ -8,6 +8,7 @@ from django.urls.converters import IntConverter
 from . import (
     accounts,
     admin,
+    docs,
     instance,
     lists,
     markers,
@@ -156,6 +157,8 @@ ROUTES: dict[str, Any] = {
     "api/v1/admin/deliveries": admin.Deliveries.as_view(),
     "healthz": operations.healthz,
     "metrics": operations.metrics,
+    "api/openapi.json": docs.openapi,
+    "api/docs": docs.page,
     # Pictures
     "avatars/<id:account_id>.png": pictures.avatar,
     "headers/<id:account_id>.png": pictures.header,

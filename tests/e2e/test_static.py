@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -21,12 +22,14 @@ def get(path: str) -> requests.Response | None:
         return None
 
 
-def test_the_admin_has_its_styles(_processes: Instance, transactional_db: Any) -> None:
+def test_the_admin_and_the_api_s_page_have_their_styles(_processes: Instance, transactional_db: Any) -> None:
     _processes.start("web")
     try:
         styles = eventually(lambda: get("/static/admin/css/base.css"), "the web process answers")
         assert (styles.status_code, styles.headers["Content-Type"]) == (200, "text/css")
         assert "/static/admin/css/base.css" in get("/admin/").text
+        for file in re.findall('"(/static/[^"]+)"', get("/api/docs").text):
+            assert get(file).status_code == 200, file
         assert get("/static/../manage.py").status_code == 404
     finally:
         _processes.stop("web")
