@@ -25,7 +25,7 @@ from feedsvc import run
 from feedsvc.celery import app
 from feedsvc.run import Instance
 from followers.models import Account
-from tests import factories
+from tests import conformance, factories
 
 # Small, so that small audiences make chords, and that what was killed is noticed soon.
 SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "14"}
@@ -72,6 +72,15 @@ def apart(request: pytest.FixtureRequest, services: Instance) -> None:
     commits = "transactional_db" in used or (marker and marker.kwargs.get("transaction"))
     if commits and not used & {"workers", "house"} and services.services:
         services.stop(*WORKERS)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _documented() -> Iterator[None]:
+    """Whatever a test is answered by the API is as the OpenAPI document says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(APIClient, "request", conformance.checked)
+        yield
+    assert conformance.unasked() == [], "docs/api.md names tests that are about something else"
 
 
 @pytest.fixture
