@@ -10,6 +10,8 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --all
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 SERVICE := .venv/requirements.installed
 TOOLS := .venv/requirements-dev.installed
+PRODUCTION := ENVIRONMENT=production SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') \
+	ALLOWED_HOSTS=example.org BASE_URL=https://example.org
 USERS ?= 20
 TIME ?= 30s
 FOLLOWERS ?= 1000000
@@ -46,12 +48,13 @@ lint: export REDIS_URL := redis://127.0.0.1:1
 lint: export CACHE_URL := redis://127.0.0.1:1
 lint: export CELERY_BROKER_URL := redis://127.0.0.1:1
 lint: export CELERY_RESULT_BACKEND := redis://127.0.0.1:1
-lint: $(TOOLS)  ## ruff, mypy, the floors of docs/design.md, missing migrations
+lint: $(TOOLS)  ## ruff, mypy, the floors of docs/design.md, missing migrations, the settings of production
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 load: export RUN_DIR := .run/load
 load: export RATE_LIMITS := off

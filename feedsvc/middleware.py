@@ -14,6 +14,8 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.cache import patch_vary_headers
 
+from feeds.web.errors import ADMIN, AUTHORIZE, is_page
+
 
 class Cors(CorsMiddleware):
     """Only a browser that asks for another site's page names an origin."""
@@ -27,7 +29,14 @@ class Cors(CorsMiddleware):
         return response
 
 
-AUTHORIZE = "/oauth/authorize"
+# The admin's own files, and nothing inline; the sign-in pages have a policy of theirs (web/pages.py).
+ADMIN_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "font", "connect")),
+        *("form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"),
+    )
+)
 
 
 class PagesOnly:
@@ -46,17 +55,15 @@ class PagesOnly:
         self.pages = SessionMiddleware(convert_exception_to_response(self.csrf))
 
     def __call__(self, request: HttpRequest) -> Any:
-        if not _is_page(request):
+        if not is_page(request):
             return self.get_response(request)
         response: Any = self.pages(request)
-        if request.path_info.startswith(AUTHORIZE):
+        if request.path_info.startswith(ADMIN):
+            response.headers.setdefault("Content-Security-Policy", ADMIN_POLICY)
+        else:
             for cookie in response.cookies.values():
                 cookie["path"], cookie["samesite"] = AUTHORIZE, "Lax"
         return response
 
     def process_view(self, request: HttpRequest, *view: Any) -> Any:
-        return self.csrf.process_view(request, *view) if _is_page(request) else None
-
-
-def _is_page(request: HttpRequest) -> bool:
-    return request.path_info.startswith(("/admin/", AUTHORIZE))
+        return self.csrf.process_view(request, *view) if is_page(request) else None

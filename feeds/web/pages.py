@@ -33,10 +33,10 @@ from feeds.api.auth import checksum
 from feeds.api.forms import OUT_OF_BAND
 from followers.models import Account
 
+from .errors import AUTHORIZE
 from .forms import SignInForm, SignUpForm
 from .scopes import in_words
 
-AUTHORIZE = "/oauth/authorize"
 STYLE = mark_safe((Path(__file__).parent / "style.css").read_text())  # noqa: S308  a file of ours
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = (

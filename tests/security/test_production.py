@@ -1,0 +1,133 @@
+"""What production is like: its settings, and the headers and errors of every answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management.utils import get_random_secret_key
+from django.test import Client
+
+from feeds.api import instance, operations
+from feeds.web import pages
+from tests.factories import AccountFactory, PostFactory
+
+ROOT = settings.BASE_DIR
+SECURE = {
+    "ENVIRONMENT": "production",
+    "SECRET_KEY": get_random_secret_key(),
+    "ALLOWED_HOSTS": "example.org",
+    "BASE_URL": "https://example.org",
+}
+
+
+def manage(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *command],
+        env=os.environ | env,
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# Production's settings
+
+
+def test_django_finds_nothing_wrong_with_productions_settings() -> None:
+    checked = manage("check", "--deploy", "--fail-level", "WARNING", **SECURE)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_without_tls_it_does() -> None:
+    checked = manage("check", "--deploy", "--fail-level", "WARNING", **SECURE | {"BASE_URL": "http://example.org"})
+    assert {"security.W004", "security.W012", "security.W016"} & set(re.findall(r"security\.W\d+", checked.stderr))
+
+
+def test_production_has_no_secret_by_default_and_no_admin_nor_password_grant() -> None:
+    """And without DEBUG no page shows what went wrong."""
+    assert "SECRET_KEY" in manage("check", **SECURE | {"SECRET_KEY": "", "RUN_DIR": "/nowhere"}).stderr
+    line = "print(s.ADMIN, s.OAUTH_PASSWORD_GRANT, s.DEBUG, s.TRUST_PROXY)"
+    asked = manage("shell", "--no-imports", "-c", f"from django.conf import settings as s; {line}", **SECURE)
+    assert asked.stdout.split() == ["False"] * 4, asked.stderr
+
+
+def test_behind_a_proxy_browsers_are_told_to_come_by_tls_alone() -> None:
+    line = "print(Client().get('/thumbnail.svg', HTTP_HOST='example.org', HTTP_X_FORWARDED_PROTO=proto).headers)"
+    for proto, told in (("https", True), ("http", False)):
+        code = f"from django.test import Client; proto = {proto!r}; {line}"
+        asked = manage("shell", "--no-imports", "-c", code, **SECURE | {"TRUST_PROXY": "on", "RATE_LIMITS": "off"})
+        assert ("'Strict-Transport-Security': 'max-age=31536000'" in asked.stdout) == told, asked.stderr
+
+
+# Headers
+
+
+@pytest.mark.django_db
+def test_every_answer_of_the_api_says_that_it_is_no_page(api: Any) -> None:
+    alice = AccountFactory()
+    post = PostFactory(author=alice)
+    for answer in (
+        api(alice).get("/api/v1/timelines/home"),
+        api(alice).post("/api/v1/statuses", {"status": "hello"}),
+        api().get(f"/api/v1/statuses/{post.pk}"),
+        api().get("/api/v1/nowhere"),
+        api().post("/oauth/token"),
+        api().get("/healthz"),
+        api().get("/thumbnail.svg"),
+        api().get(f"/avatars/{alice.pk}.png"),
+        api().get("/api/v1/timelines/public", HTTP_HOST="evil.example"),
+    ):
+        assert answer.headers["Content-Security-Policy"] == operations.NO_PAGE
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "html" not in answer.headers["Content-Type"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path", ["/admin/login/", "/admin/nowhere/", "/oauth/authorize", "/oauth/authorize/native", "/api/docs"]
+)
+def test_every_page_has_a_policy_and_lets_nobody_frame_it(path: str) -> None:
+    answer = Client().get(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+# Errors
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/v2/instance", "/oauth/authorize?client_id=x", "/admin/login/"])
+def test_what_nobody_expected_is_not_shown(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the inside of it")
+
+    monkeypatch.setattr(instance, "_counted", fail)
+    monkeypatch.setattr(pages, "_page", fail)
+    monkeypatch.setattr("feeds.admin.SignInForm.__init__", fail)
+    answer = Client(raise_request_exception=False).get(path)
+    text = answer.content.decode()
+    assert answer.status_code == 500
+    assert not re.search("inside|RuntimeError|Traceback|django|feeds", text, re.IGNORECASE)
+    kind = "application/json" if path.startswith("/api/") else "text/html"
+    assert answer.headers["Content-Type"].startswith(kind)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/admin/<b>", "/oauth/authorize/native?code=<b>"])
+def test_people_get_a_plain_page_where_there_is_none(path: str) -> None:
+    answer = Client().get(path, follow=True)
+    assert "<b>" not in answer.content.decode()
+    assert answer.headers["Content-Type"].startswith("text/html")
