@@ -11,6 +11,7 @@ from .accounts import (
     note_home_read,
     prune_sign_ins,
     register,
+    reset_password,
     set_home_mode,
     set_password,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "reject_follow",
     "remove_follower",
     "remove_from_list",
+    "reset_password",
     "set_home_mode",
     "set_password",
     "unblock",

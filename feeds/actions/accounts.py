@@ -67,6 +67,15 @@ def set_password(*, account: Account, password: str) -> None:
     Account.objects.filter(pk=account.pk).update(password=account.password)
 
 
+@transaction.atomic
+def reset_password(*, account: Account, password: str) -> None:
+    """As `set_password`, said by who runs the service and not by the account's owner: somebody else may have had the old one,
+    and let applications in by it. So no token is good any more.
+    """
+    set_password(account=account, password=password)
+    AccessToken.objects.filter(user=account.pk).delete()
+
+
 def _check_password(password: str, account: Account) -> None:
     try:
         validate_password(password, account)

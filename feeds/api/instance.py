@@ -132,6 +132,7 @@ class AuthorizationServer(Public):
                 "response_modes_supported": ["query"],
                 "grant_types_supported": list(oauth.grants()),
                 "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": True,
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             }
         )

@@ -132,8 +132,12 @@ def code_for(asked: OAuthRequest, account: Account) -> list[tuple[str, str]]:
 
 
 def answer_uri(redirect_uri: str, params: Iterable[tuple[str, str]]) -> str:
-    """The redirect URI as it was registered, and the answer behind it. (What takes `app://` apart loses the slashes.)"""
-    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(list(params))}"
+    """The redirect URI as it was registered, and the answer behind it. (What takes `app://` apart loses the slashes.)
+
+    `iss` says that it is ours (RFC 9207): a client of several servers takes no code of one to another.
+    """
+    answer = urlencode([*params, ("iss", settings.BASE_URL)])
+    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{answer}"
 
 
 class Validator(OAuth2Validator):
@@ -161,6 +165,13 @@ class Validator(OAuth2Validator):
         for token in AccessToken.objects.filter(token_checksum=used_for, application=client) if used_for else ():
             token.revoke()
         return False
+
+    def get_code_challenge(self, code: str, request: OAuthRequest) -> str | None:
+        """Who has a verifier sent a challenge with the link. If there is none, somebody took it out (RFC 9700, 4.8.2)."""
+        challenge: str | None = super().get_code_challenge(code, request)
+        if request.code_verifier and not challenge:
+            raise InvalidGrantError(SENTENCES["invalid_grant"], request=request)
+        return challenge
 
     def save_bearer_token(self, token: dict[str, Any], request: OAuthRequest, *args: Any, **kwargs: Any) -> None:
         super().save_bearer_token(token, request, *args, **kwargs)

@@ -577,6 +577,7 @@ class AuthorizationServer(TypedDict):
     response_modes_supported: list[str]
     grant_types_supported: list[str]
     code_challenge_methods_supported: list[str]
+    authorization_response_iss_parameter_supported: bool
     token_endpoint_auth_methods_supported: list[str]
 
 

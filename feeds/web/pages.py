@@ -71,6 +71,7 @@ class Page(View):
         return super().dispatch(request, *args, **kwargs)
 
     def signed_in(self, account: Account) -> HttpResponse:
+        self.request.session.flush()  # a new one each time: Django keeps that of who was signed in already
         login(self.request, account)
         return self.consent()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache
@@ -452,6 +454,61 @@ def test_with_pkce_the_code_needs_its_verifier(
     answer = exchange(app, code, code_verifier=verifier)
     assert answer.status_code == status
     assert status == 200 or answer.json()["error"] in ("invalid_grant", "invalid_request")
+
+
+def test_nobody_takes_the_challenge_out_of_a_link(alice: Account, app: dict[str, str]) -> None:
+    code = params_of(allowed(url(app)))["code"]
+    answer = exchange(app, code, code_verifier=VERIFIER)  # of a client that had sent one
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert not AccessToken.objects.exists()
+
+
+@pytest.mark.parametrize(("deed", "asked"), [("allow", {}), ("deny", {"state": "s"}), (None, {"scope": "push"})])
+def test_every_answer_to_a_client_says_whose_it_is(
+    alice: Account, app: dict[str, str], deed: str | None, asked: dict[str, str]
+) -> None:
+    path = url(app, **asked)
+    answer = allowed(path, deed) if deed else signed_in().get(path)
+    found = APIClient().get("/.well-known/oauth-authorization-server").json()
+    assert found["authorization_response_iss_parameter_supported"] is True
+    assert params_of(answer)["iss"] == found["issuer"]
+
+
+def test_signing_in_makes_a_new_session(alice: Account, app: dict[str, str]) -> None:
+    person = Client()
+    person.cookies["sessionid"] = "a" * 32  # that somebody else put there
+    sign_in(person, url(app))
+    first = person.cookies["sessionid"].value
+    assert first != "a" * 32
+    sign_in(person, url(app, force_login="true"))
+    assert person.cookies["sessionid"].value != first
+    thief = Client()
+    thief.cookies["sessionid"] = first
+    assert "Sign in" in thief.get(url(app)).content.decode()
+
+
+@pytest.mark.parametrize("end", [lambda alice: actions.set_password(account=alice, password=PASSWORD[::-1]),
+                                 lambda alice: actions.delete_account(account=alice)])  # fmt: skip
+def test_a_session_ends_with_its_password_and_with_its_account(
+    alice: Account, app: dict[str, str], end: Callable[[Account], None]
+) -> None:
+    person = signed_in()
+    assert "<h1>Let" in person.get(url(app)).content.decode()
+    end(alice)
+    assert "<h1>Sign in" in person.get(url(app)).content.decode()
+
+
+def test_how_long_a_refusal_takes_does_not_tell_who_has_an_account(alice: Account, app: dict[str, str]) -> None:
+    AccountFactory(username="without")  # has no password
+
+    def seconds(name: str) -> float:
+        began = time.thread_time()  # that of the processor: what others do beside this test is not in it
+        assert sign_in(Client(), url(app), name, "wrong").status_code == 422
+        return time.thread_time() - began
+
+    names = ("alice", "nobody", "without", "nobody@example.org")
+    took = {name: min(seconds(name) for _ in range(3)) for name in names}
+    assert max(took.values()) < 2 * min(took.values()), took  # without a hash it would be a hundredth
 
 
 def test_the_client_may_show_its_secret_by_basic_and_in_a_form(alice: Account, app: dict[str, str]) -> None:

@@ -69,6 +69,15 @@ def test_a_password_is_read_from_the_standard_input_and_weak_ones_make_no_accoun
     assert not Account.objects.filter(username="bob").exists()
 
 
+def test_a_password_that_is_replaced_takes_the_tokens_with_it_but_not_a_first_one(monkeypatch):
+    """Somebody else may have had it, and let applications in. As Mastodon does where a password is reset."""
+    token = create_account("alice", "--token")[-1]
+    for password, status in (("a pass phrase for tests", 200), ("another pass phrase", 401)):
+        monkeypatch.setattr("sys.stdin", StringIO(f"{password}\n"))
+        create_account("alice", "--password")
+        assert verify(token).status_code == status
+
+
 def test_a_person_types_the_password_twice_and_sees_nothing_of_it(transactional_db):
     assert type_password("a pass phrase for tests", "another one") == 1
     assert not Account.objects.exists()

@@ -76,7 +76,8 @@ def ask_password() -> str:
 
 def set_password(account: Account, password: str) -> None:
     try:
-        actions.set_password(account=account, password=password)
+        change = actions.reset_password if account.has_usable_password() else actions.set_password
+        change(account=account, password=password)
     except ValidationError as weak:
         raise CommandError(f"the password can't be taken: {' '.join(weak.messages)}") from weak
 
