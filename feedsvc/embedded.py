@@ -78,6 +78,8 @@ shared_buffers = 128MB
 random_page_cost = 1.1
 max_wal_size = 2GB
 idle_in_transaction_session_timeout = 15s
+log_min_error_statement = panic         # a statement that fails, and the row that it fails for, hold what people wrote:
+log_error_verbosity = terse             # neither is for the log
 tcp_keepalives_idle = 30
 tcp_keepalives_interval = 10
 tcp_keepalives_count = 3
@@ -109,6 +111,7 @@ def dies_with_parent(*command: str, signal: str = "TERM") -> tuple[str, ...]:
 def prepare(run_dir: Path, environ: Mapping[str, str], *, fsync: bool = True) -> dict[str, str]:
     """Make RUN_DIR ready for `stores`, and return the instance's variables. Call it with the instance's lock held."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run_dir.chmod(0o700)  # who made it may have let others in
     kept = read_env(run_dir)
     parts = needed(environ)
     kept |= addresses(parts, kept)

@@ -1,11 +1,13 @@
-"""What production is like: its settings, and the headers and errors of every answer."""
+"""What production is like: its settings, the headers and errors of every answer, its files."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from django.test import Client
 
 from feeds.api import instance, operations
 from feeds.web import pages
+from feedsvc import embedded
 from tests.factories import AccountFactory, PostFactory
 
 ROOT = settings.BASE_DIR
@@ -131,3 +134,24 @@ def test_people_get_a_plain_page_where_there_is_none(path: str) -> None:
     answer = Client().get(path, follow=True)
     assert "<b>" not in answer.content.decode()
     assert answer.headers["Content-Type"].startswith("text/html")
+
+
+# Files
+
+
+def test_what_an_instance_keeps_is_its_owners() -> None:
+    """Of the instance that these tests run on. (Where PostgreSQL must be nobody, RUN_DIR may be walked through.)"""
+    run_dir = settings.RUN_DIR
+    assert stat.S_IMODE(run_dir.stat().st_mode) in (0o700, 0o711)
+    files = [run_dir / "env", run_dir / "log", *run_dir.glob("*.conf")]
+    assert len(files) > 6
+    assert [str(file) for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077] == []
+    assert [str(file) for file in run_dir.rglob("*") if file.is_socket()] == []  # the stores listen on 127.0.0.1
+
+
+def test_a_folder_that_others_could_read_is_made_the_owners(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    given = dict.fromkeys(embedded.URLS, "redis://127.0.0.1:1/0") | {"DATABASE_URL": "postgres://127.0.0.1:1/x"}
+    embedded.prepare(tmp_path, given)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
