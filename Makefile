@@ -16,7 +16,7 @@ USERS ?= 20
 TIME ?= 30s
 FOLLOWERS ?= 1000000
 
-.PHONY: help setup up demo test test-long chaos lint load bench locks clean
+.PHONY: help setup up demo test test-long chaos lint audit load bench locks clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1@\2/p' Makefile | while IFS=@ read -r name does; do printf 'make %-9s %s\n' "$$name" "$$does"; done
@@ -55,6 +55,11 @@ lint: $(TOOLS)  ## ruff, mypy, the floors of docs/design.md, missing migrations,
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# Asks the package index what is known of the versions in the locks; nothing is installed. Exit code 0: nothing is. Else what
+# is known is listed, with the version that mends it, or the last line says what could not be asked: no pass either.
+audit: $(TOOLS)  ## look up known vulnerabilities of all locked packages (needs a network; fails if there are any)
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.txt -r requirements-dev.txt
 
 load: export RUN_DIR := .run/load
 load: export RATE_LIMITS := off

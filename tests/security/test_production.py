@@ -1,4 +1,4 @@
-"""What production is like: its settings, the headers and errors of every answer, its files."""
+"""What production is like: its settings, the headers and errors of every answer, its files, what is installed."""
 
 from __future__ import annotations
 
@@ -155,3 +155,16 @@ def test_a_folder_that_others_could_read_is_made_the_owners(tmp_path: Path) -> N
     embedded.prepare(tmp_path, given)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
+
+
+# What is installed
+
+
+def test_nothing_is_installed_whose_hash_is_not_known() -> None:
+    for name in ("Makefile", ".ci/run"):
+        text = (ROOT / name).read_text().replace("\\\n", " ")
+        assert [line for line in text.splitlines() if "pip install" in line and "--require-hashes" not in line] == []
+    for lock in ("requirements.txt", "requirements-dev.txt"):
+        pins = re.findall(r"^[a-z].*?(?=^[a-z#]|\Z)", (ROOT / lock).read_text(), re.MULTILINE | re.DOTALL)
+        assert len(pins) > 20
+        assert [pin for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []
