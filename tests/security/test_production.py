@@ -1,4 +1,4 @@
-"""What production is like: its settings, the headers and errors of every answer, its files, what is installed."""
+"""What docs/security.md promises and no other file tests: production's settings, headers, errors, files, locks, that page."""
 
 from __future__ import annotations
 
@@ -168,3 +168,12 @@ def test_nothing_is_installed_whose_hash_is_not_known() -> None:
         pins = re.findall(r"^[a-z].*?(?=^[a-z#]|\Z)", (ROOT / lock).read_text(), re.MULTILINE | re.DOTALL)
         assert len(pins) > 20
         assert [pin for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []
+
+
+# The page itself
+
+
+def test_each_test_that_the_page_names_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/security.md").read_text())
+    assert len(named) > 30
+    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()] == []
