@@ -175,6 +175,8 @@ SILENCED_SYSTEM_CHECKS = [
 if PRODUCTION and BASE_URL.startswith("https://"):
     # Browsers ask without TLS no more. Said where a request came by it, as far as is known: behind a proxy by TRUST_PROXY.
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
+SESSION_ENGINE = "feedsvc.sessions"
+SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
 # Who signs in to the admin has cookies that no other page is sent. (Those of /oauth/authorize: middleware.py.)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
