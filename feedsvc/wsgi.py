@@ -3,17 +3,32 @@
 import ctypes
 import os
 import signal
+from typing import Any
 
 from django.core.cache import close_caches
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
+from django.utils.http import parse_header_parameters
 
 # granian's worker would outlive a kill -9 of its parent and keep the port: the kernel is to end it (PR_SET_PDEATHSIG).
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedsvc.settings")
 application = get_wsgi_application()
+
+
+class Request(WSGIRequest):
+    """Text comes in UTF-8, whatever charset is named: Python has codecs that give no text, or raise errors of their own, and
+    Django would read even a URL's parameters by them, where nothing catches what they raise.
+    """
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+
+
+application.request_class = Request
 
 # What Django does around each request for nothing: no query is logged, the cache keeps its connections, and whether the one
 # to PostgreSQL works is asked before a request.

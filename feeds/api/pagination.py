@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.utils.encoding import escape_uri_path
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -56,7 +57,7 @@ def response(request: Request, items: list[Any], *, next_max_id: int | None, pre
 def links(request: Request, next_max_id: int | None, prev_min_id: int | None) -> dict[str, str]:
     """The header: this request's URL with other bounds; its other parameters stay. Next first: some look no further."""
     kept = [(name, values) for name, values in request.query_params.lists() if name not in BOUNDS]
-    url = f"{settings.BASE_URL}{request.path}?{urlencode(kept, doseq=True) + '&' if kept else ''}"
+    url = f"{settings.BASE_URL}{escape_uri_path(request.path)}?{urlencode(kept, doseq=True) + '&' if kept else ''}"
     bounds = (("max_id", next_max_id, "next"), ("min_id", prev_min_id, "prev"))
     found = [f'<{url}{bound}={value}>; rel="{rel}"' for bound, value, rel in bounds if value is not None]
     return {"Link": ", ".join(found)} if found else {}

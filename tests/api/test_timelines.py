@@ -170,3 +170,11 @@ def test_what_changes_is_on_the_next_page(api: Any, drain: Any) -> None:
             assert shown()[field] is marked and shown()["favourites_count"] == (path == "favourite")
     writer.post(f"/api/v1/statuses/{post.pk}/pin")
     assert not shown()["pinned"] and writer.get("/api/v1/timelines/home").json()[0]["pinned"]
+
+
+def test_links_hold_the_url_as_it_was_asked_whatever_is_in_it(api: Any) -> None:
+    PostFactory(text="#cats #größe")
+    for name in ("gr%C3%B6%C3%9Fe", "a%0D%0AX-Y:%20z", "%E2%80%AE", "a%20b"):
+        answer = api().get(f"/api/v1/timelines/tag/{name}?any[]=cats&limit=1")
+        assert answer.status_code == 200
+        assert answer.headers["Link"].isascii() and f"/api/v1/timelines/tag/{name}?any" in answer.headers["Link"]
