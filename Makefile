@@ -35,8 +35,8 @@ test: $(TOOLS)  ## run the tests, on both brokers; ARGS="-k follow -x" goes to p
 	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.brokers)
 
 test-long: export LONG := 1
-test-long: $(TOOLS)  ## drive home timelines against their definition for 20,000 random steps (about an hour)
-	@$(BIN)/python -m pytest tests/feeds/test_definition.py $(ARGS)
+test-long: $(TOOLS)  ## 20,000 random steps against the definition of home timelines, and all hostile input (over an hour)
+	@$(BIN)/python -m pytest tests/feeds/test_definition.py tests/security $(ARGS)
 
 chaos: export CHAOS := 1
 chaos: $(TOOLS)  ## hurt the service in each way of docs/reliability.md; BROKER=rabbitmq, SEED=7, ONLY=1,17
