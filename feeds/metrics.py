@@ -13,6 +13,7 @@ http_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 rate_limits_skipped = Counter("feedsvc_rate_limits_skipped", "Counts for a rate limit that Redis did not take")
+rate_limited = Counter("feedsvc_rate_limited", "Requests that were refused since there were too many", ["limit"])
 streaming_listeners = Gauge(
     "feedsvc_streaming_listeners", "Connections that listen to streams", multiprocess_mode="livesum"
 )

@@ -93,7 +93,18 @@ try:
     if PRODUCTION and not ALLOWED_HOSTS:
         raise EnvError("ALLOWED_HOSTS must be set in production: the host names that people use, comma separated")
     TRUST_PROXY = env.bool("TRUST_PROXY", False)
+    METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # without one, nobody sees /metrics in production
+    if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
+        raise EnvError("METRICS_TOKEN must have 16 characters or more")
     RATE_LIMITS = env.bool("RATE_LIMITS", True)
+    # To home timelines, of one author's posts: in an hour a hundredth of what the machine of docs/performance.md delivers.
+    PUSHES_PER_HOUR = _positive("PUSHES_PER_HOUR", 20_000_000)
+    FOLLOWS_PER_HOUR = _positive("FOLLOWS_PER_HOUR", 200)  # by one account: a newcomer's evening, not a robot's
+    SIGN_UPS_PER_ADDRESS = _positive("SIGN_UPS_PER_ADDRESS", 5)  # in half an hour
+    STREAMS_PER_ACCOUNT = _positive(
+        "STREAMS_PER_ACCOUNT", 30
+    )  # connections to one process: a few devices, a few columns
+    STREAMS_PER_ADDRESS = _positive("STREAMS_PER_ADDRESS", 300)  # a household, or an office behind one address
     OAUTH_PASSWORD_GRANT = env.bool("OAUTH_PASSWORD_GRANT", not PRODUCTION)
     ADMIN = env.bool("ADMIN", not PRODUCTION)  # whether /admin/ is there
     LOG_FORMAT = env.str("LOG_FORMAT", "json" if PRODUCTION else "line", validate=validate.OneOf(["json", "line"]))
@@ -203,7 +214,14 @@ CORS_ALLOW_ALL_ORIGINS = True  # clients in browsers live anywhere, and show a t
 CORS_URLS_REGEX = r"^/(api/|oauth/(token|revoke)|\.well-known/|nodeinfo/)"
 # Any header, but this one a browser sends only where it is named.
 CORS_ALLOW_HEADERS = ["*", "accept", "authorization", "content-type", "idempotency-key"]
-CORS_EXPOSE_HEADERS = ["Link", "X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
+CORS_EXPOSE_HEADERS = [
+    "Link",
+    "X-Request-Id",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "Retry-After",
+]
 ROOT_URLCONF = "feedsvc.urls"
 WSGI_APPLICATION = "feedsvc.wsgi.application"
 APPEND_SLASH = False

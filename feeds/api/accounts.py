@@ -30,7 +30,7 @@ class Accounts(APIView):
     scopes = {"GET": "read:accounts", "POST": "write:accounts"}
     anonymous = ("GET",)
     app_token = True
-    rates = {"POST": throttling.SIGN_UPS}
+    rates = {"POST": (throttling.SIGN_UPS,)}
 
     def get(self, request: AnyRequest) -> Response:
         ids = dict.fromkeys(pagination.number("id", text) for text in forms.several(request, "id")[:MOST])

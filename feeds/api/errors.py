@@ -38,7 +38,6 @@ ANSWERS: tuple[tuple[type[Exception], int, str], ...] = (
     (UnreadablePostError, 400, "The request ended too early"),
     (OperationalError, 503, UNAVAILABLE),
     (InterfaceError, 503, UNAVAILABLE),
-    (exceptions.Throttled, 429, TOO_MANY),
 )
 
 CODES = {

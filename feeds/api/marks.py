@@ -75,6 +75,7 @@ class Reblog(APIView):
     """Answers the reblog, which has the original in it."""
 
     scopes = {"POST": "write:statuses"}
+    rates = {"POST": (throttling.POSTS, throttling.PUSHES)}
 
     def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         wishes, original = forms.checked(forms.ReblogForm, request), _original(request, post_id)
@@ -85,7 +86,7 @@ class Unreblog(APIView):
     """Answers the original."""
 
     scopes = {"POST": "write:statuses"}
-    rates = {"POST": throttling.DELETES}
+    rates = {"POST": (throttling.DELETES,)}
 
     def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
         original = _original(request, post_id)

@@ -39,7 +39,7 @@ from rest_framework.views import APIView
 
 from followers.models import Account, Application
 
-from . import forms, serializers
+from . import forms, serializers, throttling
 from .auth import SCOPES, AccountRequest, checksum, covers
 
 SENTENCES = {
@@ -55,6 +55,7 @@ CHALLENGE = re.compile("[A-Za-z0-9_-]{43}")  # a SHA-256 in Base64
 class Apps(APIView):
     authentication_classes = ()
     permission_classes = ()
+    rates = {"POST": (throttling.APPS,)}
 
     def post(self, request: Request) -> Response:
         form = forms.ApplicationForm(data=request.data)
@@ -84,6 +85,9 @@ class Token(APIView):
         params = _params(request)
         if code := params.get("code"):
             params["code"] = checksum(code)  # as it is stored: whoever reads the table has no code by it
+        by_password = params.get("grant_type") == "password"
+        if by_password and (spent := throttling.sign_in_refused(request, params.get("username", ""))):
+            raise throttling.TooMany(spent)
         _, body, status = _token_endpoint().create_token_response(
             "/oauth/token", "POST", params, _headers(request), {"created_at": int(time.time())}
         )

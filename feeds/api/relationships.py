@@ -12,7 +12,7 @@ from feeds import actions, entities
 from followers import graph
 from followers.models import Account
 
-from . import forms, pagination, serializers
+from . import forms, pagination, serializers, throttling
 from .accounts import existing
 from .auth import AccountRequest
 
@@ -31,6 +31,7 @@ class Relationships(APIView):
 
 class Follow(APIView):
     scopes = {"POST": "write:follows"}
+    rates = {"POST": (throttling.FOLLOWS,)}
 
     def post(self, request: AccountRequest, account_id: int) -> Response:
         wishes = forms.checked(forms.FollowForm, request)

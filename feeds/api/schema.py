@@ -163,8 +163,8 @@ def operation(key: str, view: Any) -> Schema:
         "tags": [reference.GROUP[key]],
         "summary": told.summary + (". For staff" if told.staff else ""),
     }
-    if rate := getattr(view, "rates", {}).get(method):
-        made["description"] = f"At most {rate.amount} in {rate.get_expiry() // 60} minutes."
+    if rates := [rate for rate in getattr(view, "rates", {}).get(method, ()) if rate is not throttling.PUSHES]:
+        made["description"] = f"At most {rates[0].amount} in {rates[0].get_expiry() // 60} minutes."
     if parameters := [*path_parameters(route), *map(parameter, told.query)]:
         made["parameters"] = parameters
     return made | {"security": security(told, method, view), "responses": responses(told, method, route, view)}

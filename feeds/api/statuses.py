@@ -18,6 +18,7 @@ from .auth import AccountRequest, AnyRequest
 class Statuses(APIView):
     scopes = {"GET": "read:statuses", "POST": "write:statuses"}
     anonymous = ("GET",)
+    rates = {"POST": (throttling.POSTS, throttling.PUSHES)}
 
     def get(self, request: AnyRequest) -> Response:
         ids = [pagination.number("id", text) for text in forms.several(request, "id")]
@@ -38,7 +39,7 @@ class Statuses(APIView):
 class Show(APIView):
     scopes = {"GET": "read:statuses", "PUT": "write:statuses", "DELETE": "write:statuses"}
     anonymous = ("GET",)
-    rates = {"DELETE": throttling.DELETES}
+    rates = {"DELETE": (throttling.DELETES,)}
 
     def get(self, request: AnyRequest, post_id: int) -> HttpResponse:
         return answer(request, posts.get_visible(request.user, post_id))

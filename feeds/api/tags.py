@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 from feeds import actions, entities, posts
 from feeds.models import Tag
 
-from . import forms, serializers
+from . import forms, serializers, throttling
 from .accounts import existing
 from .auth import AccountRequest, AnyRequest
 
@@ -23,6 +23,7 @@ class Show(APIView):
 
 class Follow(APIView):
     scopes = {"POST": "write:follows"}
+    rates = {"POST": (throttling.FOLLOWS,)}
 
     def post(self, request: AccountRequest, name: str) -> Response:
         return _answer(request, actions.follow_tag(account=request.user, name=name))

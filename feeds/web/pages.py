@@ -29,7 +29,6 @@ from oauthlib.oauth2.rfc6749.errors import (
 )
 
 from feeds.api import oauth, throttling
-from feeds.api.auth import checksum
 from feeds.api.forms import OUT_OF_BAND
 from followers.models import Account
 
@@ -108,9 +107,7 @@ class Authorize(Page):
         return self.consent()
 
     def sign_in(self) -> HttpResponse:
-        name = self.request.POST.get("username", "").strip().lower()
-        whose = (("address", throttling.address(self.request)), ("name", checksum(name)))
-        if spent := throttling.refused(self.request, throttling.SIGN_INS, *whose):
+        if spent := throttling.sign_in_refused(self.request, self.request.POST.get("username", "")):
             return too_many(self.request, spent.wait)
         form = SignInForm(self.request, data=self.request.POST)
         if not form.is_valid():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from oauth2_provider.models import AccessToken
 from rest_framework.test import APIClient
 
 from feeds import actions
-from feeds.api import auth
+from feeds.api import auth, throttling
 from followers.models import Application
 from tests.factories import AccountFactory
 
@@ -126,6 +127,43 @@ def test_the_password_grant_gives_a_token_of_the_account(api: Any, app: dict[str
     settings.OAUTH_PASSWORD_GRANT = False
     off = api().post("/oauth/token", form)
     assert (off.status_code, off.json()["error"]) == (400, "unsupported_grant_type")
+
+
+def test_the_password_grant_has_the_limits_of_the_page(api: Any, app: dict[str, str], settings: Any) -> None:
+    settings.RATE_LIMITS = settings.OAUTH_PASSWORD_GRANT = True
+    settings.PASSWORD_HASHERS = ["feeds.api.hashers.ClientSecretHasher"]  # a quick one
+    form = app | {"grant_type": "password", "password": "wrong"}
+
+    def answer(name: str, address: str) -> Any:
+        return api().post("/oauth/token", form | {"username": name}, REMOTE_ADDR=address)
+
+    codes = [answer(f"nobody{turn}", "192.0.2.50").status_code for turn in range(11)]
+    assert codes == [400] * 10 + [429]
+    AccountFactory(username="alice")
+    for turn in range(10):
+        assert answer("Alice", f"192.0.2.{turn}").status_code == 400
+    refused = answer("alice", "192.0.2.99")
+    assert (refused.status_code, refused.json()) == (429, {"error": throttling.SENTENCES["sign_ins"]})
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_nobody_learns_by_the_password_grant_who_has_an_account(api: Any, app: dict[str, str], settings: Any) -> None:
+    """Neither by the answer, nor by how long it takes."""
+    settings.OAUTH_PASSWORD_GRANT = True
+    for name in ("alice", "gone", "without"):
+        account = AccountFactory(username=name)
+        account.set_password(PASSWORD if name != "without" else None)
+        account.is_active = name != "gone"
+        account.save()
+    told, took = [], []
+    for name, password in (("alice", "x"), ("nobody", PASSWORD), ("gone", PASSWORD), ("without", PASSWORD)):
+        form = app | {"grant_type": "password", "username": name, "password": password}
+        began = time.process_time()
+        answer = api().post("/oauth/token", form)
+        took.append(time.process_time() - began)
+        told.append((answer.status_code, answer.content))
+    assert len(set(told)) == 1 and told[0][0] == 400
+    assert max(took) < 2 * min(took), took
 
 
 @pytest.mark.parametrize(

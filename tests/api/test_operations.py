@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import redis
+from django.core.management import call_command
 from django.db.models.functions import Now
 from django_redis import get_redis_connection
 from rest_framework.test import APIClient
 
-from feeds import timelines, verify
-from feeds.api import operations, throttling
+from feeds import metrics, timelines, verify
+from feeds.api import auth, operations, throttling
 from feeds.models import Heartbeat
-from tests.factories import AccountFactory, PostFactory, token
+from feedsvc.run import Instance
+from followers.models import Account, HomeMode
+from tests.conftest import eventually
+from tests.factories import AccountFactory, PostFactory, star, token
 
 pytestmark = pytest.mark.django_db
 
@@ -161,8 +165,104 @@ def test_a_window_ends_when_it_said_it_would(api: Any, limited: None) -> None:
     assert cache.ttl(key) <= 100  # further requests put nothing off
 
 
-def test_without_redis_nobody_is_limited(api: Any, limited: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttling, "get_redis_connection", lambda name: redis.from_url("redis://127.0.0.1:1/0"))
-    answer = api().get("/api/v1/timelines/public")
-    assert answer.status_code == 200
-    assert "X-RateLimit-Limit" not in answer.headers
+@pytest.fixture
+def no_cache(services: Instance) -> Iterator[None]:
+    services.stop("cache")
+    yield
+    services.start("cache")
+    eventually(lambda: get_redis_connection("default").ping(), "the cache is back")
+    throttling._here().reset()
+
+
+def test_without_redis_reads_go_on_and_each_process_counts_writes_by_itself(
+    api: Any, limited: None, no_cache: None
+) -> None:
+    alice = api(AccountFactory())
+    read = alice.get("/api/v1/timelines/public")
+    assert (read.status_code, "X-RateLimit-Limit" in read.headers) == (200, False)
+    assert alice.post("/api/v1/statuses", {"status": "hello"}).status_code == 200
+    answers = [alice.delete("/api/v1/statuses/1", REMOTE_ADDR="192.0.2.10") for _ in range(31)]
+    assert [answer.status_code for answer in answers] == [404] * 30 + [429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 1800
+    assert alice.get("/api/v1/timelines/public", REMOTE_ADDR="192.0.2.10").status_code == 200
+
+
+def test_a_post_counts_for_as_many_timelines_as_it_goes_to(api: Any, limited: None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(throttling.PUSHES, "amount", 5)
+    author, _ = star(3)
+    stranger, caller = AccountFactory(), api(author)
+    answers = [caller.post("/api/v1/statuses", {"status": f"post {n}"}) for n in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]  # 3, and 6: the last may be above
+    assert answers[2].json() == {"error": throttling.SENTENCES["pushes"]}
+    assert 3500 < int(answers[2].headers["Retry-After"]) <= 3600
+    original = PostFactory(author=stranger)
+    assert caller.post(f"/api/v1/statuses/{original.pk}/reblog").status_code == 429
+    followed_by_nobody = api(stranger)
+    assert all(followed_by_nobody.post("/api/v1/statuses", {"status": "x"}).status_code == 200 for _ in range(6))
+
+
+def test_an_audience_larger_than_the_limit_gets_one_post_an_hour(api: Any, limited: None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(throttling.PUSHES, "amount", 2)
+    author, _ = star(3)
+    caller = api(author)
+    assert [caller.post("/api/v1/statuses", {"status": "x"}).status_code for _ in range(2)] == [200, 429]
+    Account.objects.filter(pk=author.pk).update(home_mode=HomeMode.PULL)
+    auth.forget_tokens()
+    assert caller.post("/api/v1/statuses", {"status": "pulled"}).status_code == 200  # nothing is pushed
+
+
+@pytest.mark.parametrize("limit", ["POSTS", "FOLLOWS", "APPS"])
+def test_posts_follows_and_registrations_have_limits(api: Any, limited: None, monkeypatch: Any, limit: str) -> None:
+    monkeypatch.setattr(getattr(throttling, limit), "amount", 2)
+    caller, bob = api(AccountFactory()), AccountFactory()
+    form = {"client_name": "a client", "redirect_uris": "https://example.org/"}
+    deeds = {
+        "POSTS": lambda: caller.post("/api/v1/statuses", {"status": "x"}),
+        "FOLLOWS": lambda: caller.post(f"/api/v1/accounts/{bob.pk}/follow"),
+        "APPS": lambda: api().post("/api/v1/apps", form, REMOTE_ADDR="192.0.2.11"),
+    }
+    answers = [deeds[limit]() for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].json() == {"error": throttling.SENTENCES[limit.lower()]}
+    assert int(answers[2].headers["Retry-After"]) > 0
+    assert answers[2].headers["X-RateLimit-Limit"] == "2"
+
+
+def test_who_was_refused_is_logged_once_a_window_and_listed(
+    api: Any, limited: None, monkeypatch: Any, caplog: pytest.LogCaptureFixture, capsys: Any
+) -> None:
+    monkeypatch.setattr(throttling.FOLLOWS, "amount", 1)
+    alice, bob = AccountFactory.create_batch(2)
+    caller = api(alice)
+    before = metrics.rate_limited.labels("follows")._value.get()
+    with caplog.at_level("INFO", "feeds.web"):
+        codes = [caller.post(f"/api/v1/accounts/{bob.pk}/follow").status_code for _ in range(4)]
+    assert codes == [200, 429, 429, 429]
+    said = [record.facts for record in caplog.records if record.message == "limited"]
+    assert said == [{"limit": "follows", "account": str(alice.pk)}]
+    assert metrics.rate_limited.labels("follows")._value.get() == before + 3
+    call_command("limited")
+    assert f"follows  account {alice.pk} {alice.username}" in capsys.readouterr().out
+
+
+def test_a_network_of_ipv6_is_one_caller(api: Any, limited: None) -> None:
+    def left(address: str) -> str:
+        return api().get("/api/v1/timelines/public", REMOTE_ADDR=address).headers["X-RateLimit-Remaining"]
+
+    assert [left(one) for one in ("2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1")] == ["299", "298", "299"]
+    assert [left(one) for one in ("192.0.2.12", "::ffff:192.0.2.12")] == ["299", "298"]
+
+
+def test_metrics_are_for_who_shows_the_token(api: Any, settings: Any) -> None:
+    assert api().get("/metrics").status_code == 200  # in development
+    settings.PRODUCTION = True
+    assert api().get("/metrics").status_code == 404
+    assert api().get("/healthz").json() == {"status": "up"}
+    settings.METRICS_TOKEN = "a token of operators"
+    for shown in ({}, {"HTTP_AUTHORIZATION": "Bearer nonsense"}, {"HTTP_AUTHORIZATION": "Bearer \udcff"}):
+        answer = api().get("/metrics", **shown)
+        assert (answer.status_code, answer.json()) == (401, {"error": "The access token is invalid"})
+        assert api().get("/healthz", **shown).json() == {"status": "up"}
+    shown = {"HTTP_AUTHORIZATION": f"Bearer {settings.METRICS_TOKEN}"}
+    assert b"feedsvc_http_seconds" in api().get("/metrics", **shown).content
+    assert api().get("/healthz", **shown).json()["parts"]["postgresql"] == "up"
