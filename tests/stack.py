@@ -32,6 +32,7 @@ OURS = (
         "STREAMING_URL",
         "ALLOWED_HOSTS",
         "TRUST_PROXY",
+        "METRICS_TOKEN",
         "WORKERS",
     ),
 )

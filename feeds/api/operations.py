@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,6 +25,9 @@ from prometheus_client.registry import Collector
 from feeds import logs, outbox, reconciler, timelines, verify
 from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
+
+from . import errors
+from .auth import INVALID
 
 ALIVE = timedelta(seconds=30)
 # Of what is no page: a browser that is led to it, and takes it for one, loads nothing, runs nothing and frames it nowhere.
@@ -67,8 +71,12 @@ class MeasureMiddleware:
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 as long as PostgreSQL answers: without the other parts the service is late or slow, not down.
 
-    `clocks` is down when two of PostgreSQL's, Redis's and this process's are too far apart.
+    `clocks` is down when two of PostgreSQL's, Redis's and this process's are too far apart. In production the parts are
+    for whoever has METRICS_TOKEN: to ask them all costs connections, and tells an attacker what is away.
     """
+    if not _may_look(request):
+        up = _postgresql_clock() is not None
+        return JsonResponse({"status": "up" if up else "down"}, status=200 if up else 503)
     ahead_of_ours = clocks()
     parts = {"postgresql": "postgresql" in ahead_of_ours, "redis": "redis" in ahead_of_ours and timelines.ping()}
     parts |= {"cache": _cache(), "broker": _broker()}
@@ -78,6 +86,14 @@ def healthz(request: HttpRequest) -> JsonResponse:
     status = "up" if all(parts.values()) else "degraded" if parts["postgresql"] else "down"
     shown = {part: "up" if up else "down" for part, up in parts.items()}
     return JsonResponse({"status": status, "parts": shown}, status=200 if parts["postgresql"] else 503)
+
+
+def _may_look(request: HttpRequest) -> bool:
+    """With METRICS_TOKEN who shows it; without one everybody, but in production nobody."""
+    if not settings.METRICS_TOKEN:
+        return not settings.PRODUCTION
+    shown = request.META.get("HTTP_AUTHORIZATION", "").encode(errors="replace")
+    return secrets.compare_digest(shown, f"Bearer {settings.METRICS_TOKEN}".encode())
 
 
 def _cache() -> bool:
@@ -137,6 +153,10 @@ def _seen() -> set[str]:
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """What was counted (in every process, where PROMETHEUS_MULTIPROC_DIR lets them share it), and what waits now."""
+    if not _may_look(request):
+        if not settings.METRICS_TOKEN:
+            return errors.not_found(request)
+        return JsonResponse({"error": INVALID}, status=401, headers={"WWW-Authenticate": 'Bearer realm="feedsvc"'})
     counted = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         counted = CollectorRegistry()

@@ -308,7 +308,7 @@ GROUPS: dict[str, dict[str, Operation]] = {
             "Fan-outs that are to be looked at", list[Delivery], query="state", staff=True
         ),
         "GET healthz": op("What is up", Health, also=[503]),
-        "GET metrics": op("For Prometheus", "text/plain"),
+        "GET metrics": op("For Prometheus", "text/plain", fails=[401, 404]),
         "GET avatars/<id:account_id>.png": op("An account's picture", "image/png"),
         "GET headers/<id:account_id>.png": op("The picture above an account's profile", "image/png"),
         "GET api/openapi.json": op("This document", "application/json", also=[304]),

@@ -735,7 +735,10 @@ class Parts(TypedDict):
 
 
 class Health(TypedDict):
-    """Whether the service can answer: `down` without PostgreSQL, `degraded` without something else."""
+    """Whether the service can answer: `down` without PostgreSQL, `degraded` without something else.
+
+    In production the parts are for whoever shows METRICS_TOKEN.
+    """
 
     status: Literal["up", "degraded", "down"]
-    parts: Parts
+    parts: NotRequired[Parts]
