@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -12,10 +15,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from feeds.api.streaming.hub import HEARTBEAT
-from tests.conftest import eventually
+from feedsvc.run import Instance
+from tests.conftest import eventually, serve
 from tests.factories import AccountFactory, PostFactory, token
 
 from .clients import ADDRESS, ROOT, Events, frame, told
+from .conftest import streaming_answers
 
 STREAM = f"ws://{ADDRESS}{ROOT}"
 
@@ -158,6 +163,55 @@ def test_a_connection_may_listen_to_so_many_streams(frames):
     for number in range(101):
         socket.send(json.dumps({"type": "subscribe", "stream": "hashtag", "tag": f"tag{number}"}))
     assert frame(socket) == {"error": "A connection may listen to 100 streams at most", "status": 400}
+
+
+@pytest.fixture
+def narrow(_processes: Instance, transactional_db: None) -> Iterator[None]:
+    """Three connections of an account, and five of an address."""
+    _processes.stop("streaming")
+    serve(_processes, RATE_LIMITS="on", STREAMS_PER_ACCOUNT="3", STREAMS_PER_ADDRESS="5", TRUST_PROXY="on")
+    _processes.start("streaming")
+    eventually(streaming_answers, "the streaming process answers", 60)
+    yield
+    _processes.stop("streaming")
+
+
+def test_connections_are_limited_by_account_and_by_address(narrow):
+    alice, bob = token(AccountFactory()), token(AccountFactory())
+    with ExitStack() as opened:
+        for _ in range(2):
+            assert opened.enter_context(Events("user", alice)).status == 200
+        third = opened.enter_context(connect(f"{STREAM}?stream=user&access_token={alice}"))
+        answer = get("/user", Authorization=f"Bearer {alice}")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, str(HEARTBEAT))
+        assert answer.json() == {"error": "Too many connections for this account: close one of them first"}
+        with pytest.raises(InvalidStatus) as refused, connect(f"{STREAM}?access_token={alice}"):
+            pass
+        assert refused.value.response.status_code == 429
+        for _ in range(2):
+            assert opened.enter_context(Events("public", bob)).status == 200
+        elsewhere = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}
+        assert "address" in get("/public", Authorization=f"Bearer {bob}").json()["error"]
+        assert opened.enter_context(Events("public", bob, headers=elsewhere)).status == 200
+        assert get("/user", Authorization=f"Bearer {alice}", **elsewhere).status_code == 429
+        third.close()
+        again = eventually(lambda: opens("user", alice, opened), "whoever goes makes room")
+        assert again.first == b":thump\n"
+
+
+def opens(path: str, shown: str, opened: ExitStack) -> Events | None:
+    events = opened.enter_context(Events(path, shown))
+    return events if events.status == 200 else None
+
+
+def test_who_asks_for_the_head_of_a_stream_alone_is_let_go(process):
+    shown = {"Authorization": f"Bearer {token(AccountFactory())}"}
+    answer = requests.head(f"http://{ADDRESS}{ROOT}/user", headers=shown, timeout=5)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
+    with socket.create_connection((settings.HOST, settings.STREAMING_PORT), timeout=5) as client:
+        head = f"HEAD {ROOT}/user HTTP/1.1\r\nHost: {ADDRESS}\r\nConnection: close\r\n"
+        client.sendall(f"{head}Authorization: {shown['Authorization']}\r\n\r\n".encode())
+        assert b"".join(iter(lambda: client.recv(4096), b"")).endswith(b"\r\n\r\n")  # it ends, and there is no body
 
 
 def test_the_web_process_sends_those_who_ask_it_to_the_streaming_process(api):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
+from django.conf import settings
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,8 +23,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from feeds.database import STORE_ERRORS
 
 from .. import errors
+from ..throttling import caller
 from . import streams
-from .hub import Hub
+from .hub import HEARTBEAT, Hub
 from .listener import Listener
 from .streams import Refused, Subscription
 
@@ -46,7 +48,7 @@ async def stream(request: Request) -> EventStream:
         raise Refused(404, errors.NOT_FOUND)
     if name in streams.PUBLIC and request.query_params.get("only_media", "").lower() in ("true", "1", "on"):
         name = "public:media"
-    return EventStream(*await _asked(request, lambda shown: streams.asked(name, request.query_params, shown)))
+    return await _stream(request, lambda shown: streams.asked(name, request.query_params, shown))
 
 
 async def delivery(request: Request) -> EventStream:
@@ -54,18 +56,24 @@ async def delivery(request: Request) -> EventStream:
     post_id = request.path_params["post_id"]
     if post_id >= 1 << 63:
         raise Refused(404, errors.NOT_FOUND)
-    return EventStream(*await _asked(request, lambda shown: streams.delivery(post_id, shown)))
+    return await _stream(request, lambda shown: streams.delivery(post_id, shown))
 
 
-async def _asked(request: Request, ask: Callable[[Any], Subscription]) -> tuple[Any, Subscription]:
-    """The token that the request shows, and the stream that it asks for by it."""
+async def _stream(request: Request, ask: Callable[[Any], Subscription]) -> EventStream:
+    """What the request asks for by the token that it shows."""
 
     def look() -> tuple[Any, Subscription]:
         shown = streams.token(_token(request))
         return shown, ask(shown)
 
-    found: tuple[Any, Subscription] = await hub.in_thread(look)
-    return found
+    shown, asked = await hub.in_thread(look)
+    return EventStream(shown, asked, _address(request))
+
+
+def _address(connection: HTTPConnection) -> str:
+    """As the web process takes it. Of several headers the last one is what the proxy of ours has added."""
+    forwarded = connection.headers.getlist("x-forwarded-for") if settings.TRUST_PROXY else []
+    return caller(forwarded[-1] if forwarded else "", connection.client.host if connection.client else "")
 
 
 def _token(connection: HTTPConnection) -> str:
@@ -77,12 +85,17 @@ def _token(connection: HTTPConnection) -> str:
 class EventStream:
     """Server-Sent Events of one stream, until either side ends it."""
 
-    def __init__(self, shown: Any, asked: Subscription) -> None:
+    def __init__(self, shown: Any, asked: Subscription, address: str) -> None:
         self.asked, notified = asked, streams.hears_notifications(shown)
-        self.listener = Listener(shown, lambda message, _: message.as_event, notified=notified, thump=THUMP)
+        form = lambda message, _: message.as_event  # noqa: E731
+        self.listener = Listener(shown, form, address=address, notified=notified, thump=THUMP)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         listener = self.listener
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         listener.put(THUMP)  # so that the client knows at once that it is heard
         hub.join(listener)
         hub.subscribe(listener, self.asked)
@@ -121,9 +134,21 @@ async def websocket(socket: WebSocket) -> None:
     except STORE_ERRORS:
         await socket.send_denial_response(_answer(503, errors.UNAVAILABLE))
         return
-    await socket.accept(subprotocol=offered or None)  # a browser that offered one wants to hear it again
-    listener = Listener(shown, lambda message, label: message.frame(label), notified=streams.hears_notifications(shown))
-    hub.join(listener)
+    notified = streams.hears_notifications(shown)
+    listener = Listener(shown, lambda message, label: message.frame(label), address=_address(socket), notified=notified)
+    try:
+        hub.join(listener)
+    except Refused as refused:
+        await socket.send_denial_response(_answer(refused.status, refused.sentence))
+        return
+    try:
+        await socket.accept(subprotocol=offered or None)  # a browser that offered one wants to hear it again
+        await _converse(socket, listener, shown)
+    finally:
+        hub.leave(listener)
+
+
+async def _converse(socket: WebSocket, listener: Listener, shown: Any) -> None:
     writer = asyncio.create_task(_write(socket, listener))
     try:
         if socket.query_params.get("stream"):
@@ -131,7 +156,6 @@ async def websocket(socket: WebSocket) -> None:
         while (message := await socket.receive())["type"] == "websocket.receive":
             await _said(listener, shown, _message(message.get("text") or ""))
     finally:
-        hub.leave(listener)
         writer.cancel()
 
 
@@ -170,7 +194,8 @@ async def _said(listener: Listener, shown: Any, message: Mapping[str, Any]) -> N
 
 
 def _answer(status: int, sentence: str) -> JSONResponse:
-    headers = {"WWW-Authenticate": 'Bearer realm="feedsvc"'} if status == 401 else None
+    by_status = {401: {"WWW-Authenticate": 'Bearer realm="feedsvc"'}, 429: {"Retry-After": str(HEARTBEAT)}}
+    headers = by_status.get(status)
     return JSONResponse({"error": sentence}, status, headers=headers)
 
 

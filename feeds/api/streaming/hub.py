@@ -13,16 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Container, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import close_old_connections
 
-from feeds import deliveries, entities, listeners, metrics, notifications, streaming
+from feeds import deliveries, entities, listeners, logs, metrics, notifications, streaming
 from feeds.database import STORE_ERRORS
 from feeds.listeners import Heard
 from feeds.streaming import DELETE, EDIT, NOTIFICATION, UPDATE, Event
@@ -31,7 +33,7 @@ from followers.models import Account
 from .. import auth, serializers
 from ..notifications import shaped
 from .listener import Listener, Message
-from .streams import PUBLIC, Stream, Subscription
+from .streams import PUBLIC, Refused, Stream, Subscription
 
 HEARTBEAT = 15  # seconds from one sign of life to the next, and between two looks whether a token is still good
 POLL = 0.5  # seconds between two looks at a fan-out that is watched
@@ -46,6 +48,7 @@ class Hub:
     def __init__(self) -> None:
         self.streams: dict[str, dict[int | str, set[Listener]]] = {}
         self.slots: list[set[Listener]] = [set() for _ in range(HEARTBEAT)]
+        self.connections = Counter[tuple[str, int | str]]()  # by account and by address
         self.arrivals = count()
         self.known: dict[tuple[Any, ...], None] = {}
         self.watched: dict[int, Message | None] = {}  # fan-outs, and what was last told of each
@@ -89,8 +92,19 @@ class Hub:
     # Who listens
 
     def join(self, listener: Listener) -> None:
+        """Raises Refused where its account, or its address, has as many connections to this process as it may have."""
+        if settings.RATE_LIMITS:
+            self._check_room("account", listener.account_id, settings.STREAMS_PER_ACCOUNT)
+            self._check_room("address", listener.address, settings.STREAMS_PER_ADDRESS)
+        self.connections.update(_owners(listener))
         self.slots[next(self.arrivals) % HEARTBEAT].add(listener)
         metrics.streaming_listeners.inc()
+
+    def _check_room(self, kind: str, who: int | str, most: int) -> None:
+        if self.connections[kind, who] >= most:
+            metrics.rate_limited.labels("streams").inc()
+            logs.say(log, "limited", limit="streams", **{kind: who})
+            raise Refused(429, f"Too many connections for this {kind}: close one of them first")
 
     def leave(self, listener: Listener) -> None:
         listener.end()
@@ -99,6 +113,10 @@ class Hub:
         for slot in self.slots:
             if listener in slot:
                 slot.remove(listener)
+                for owner in _owners(listener):
+                    self.connections[owner] -= 1
+                    if not self.connections[owner]:
+                        del self.connections[owner]
                 metrics.streaming_listeners.dec()
 
     def subscribe(self, listener: Listener, asked: Subscription) -> None:
@@ -257,6 +275,10 @@ class Hub:
             del self.watched[post_id]
             for listener in tuple(self._on(stream)):
                 listener.end()
+
+
+def _owners(listener: Listener) -> list[tuple[str, int | str]]:
+    return [("account", listener.account_id), ("address", listener.address)]
 
 
 def _progress(report: dict[str, Any]) -> dict[str, Any]:

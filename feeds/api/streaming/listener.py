@@ -39,8 +39,9 @@ Form = Callable[[Message, tuple[str, ...]], bytes | str]
 class Listener:
     """A connection: to whom it belongs, what it listens to, and what waits to be sent. None in the queue ends it."""
 
-    def __init__(self, token: Any, form: Form, *, notified: bool, thump: bytes | None = None) -> None:
+    def __init__(self, token: Any, form: Form, *, address: str, notified: bool, thump: bytes | None = None) -> None:
         self.account_id: int = token.user_id
+        self.address = address
         self.checksum: str = token.token_checksum
         self.form, self.notified, self.thump = form, notified, thump
         self.queue: asyncio.Queue[bytes | str | None] = asyncio.Queue(QUEUE)
