@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.cache import patch_vary_headers
@@ -57,6 +58,10 @@ class PagesOnly:
     def __call__(self, request: HttpRequest) -> Any:
         if not is_page(request):
             return self.get_response(request)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return HttpResponse(
+                "The request is too large", status=413
+            )  # Django would put a file of any size on the disk
         response: Any = self.pages(request)
         if request.path_info.startswith(ADMIN):
             response.headers.setdefault("Content-Security-Policy", ADMIN_POLICY)

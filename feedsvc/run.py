@@ -36,6 +36,7 @@ STATIC = {  # served by granian, without Python
     "/static/admin": Path(django.__file__).parent / "contrib/admin/static/admin",
     "/static/drf_spectacular_sidecar": Path(drf_spectacular_sidecar.__file__).parent / "static/drf_spectacular_sidecar",
 }
+HEADERS = 32 * 1024  # bytes that a request's line and headers may have, by and large; granian's default is 408 KiB
 READY_SECONDS = 60
 STOP_SECONDS = 33  # the service's 15, then the stores, one after another
 ORPHAN_SECONDS = 20
@@ -106,6 +107,7 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
     """The processes of the service; `env` comes on top of the runner's own environment."""
     python = sys.executable
     granian = (python, "-m", "granian", "--interface", "wsgi", "feedsvc.wsgi:application")
+    narrow = ("--http", "1", "--http1-buffer-size", str(HEADERS))
     static = [
         part
         for route, folder in STATIC.items()
@@ -121,7 +123,19 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
         for worker in workers.asked(os.environ | (env or {}))
     }
     commands = {
-        "web": (*granian, "--host", host, "--port", port, "--workers", "1", "--blocking-threads", "4", *static),
+        "web": (
+            *granian,
+            "--host",
+            host,
+            "--port",
+            port,
+            "--workers",
+            "1",
+            "--blocking-threads",
+            "4",
+            *narrow,
+            *static,
+        ),
         "streaming": (python, "-m", "feedsvc.asgi"),
         "relay": (python, "manage.py", "relay"),
         **serving,

@@ -3,8 +3,11 @@
 import ctypes
 import os
 import signal
+from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import close_caches
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import request_finished, request_started
@@ -16,7 +19,7 @@ from django.utils.http import parse_header_parameters
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedsvc.settings")
-application = get_wsgi_application()
+_django = get_wsgi_application()
 
 
 class Request(WSGIRequest):
@@ -28,7 +31,18 @@ class Request(WSGIRequest):
         self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
 
 
-application.request_class = Request
+_django.request_class = Request
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Django takes a body that comes in chunks, without a length, for an empty one. So it is told the length: of what has
+    come, and of what is too large, one byte more than it takes.
+    """
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    return _django(environ, start_response)
+
 
 # What Django does around each request for nothing: no query is logged, the cache keeps its connections, and whether the one
 # to PostgreSQL works is asked before a request.
