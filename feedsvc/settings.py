@@ -3,11 +3,13 @@
 README.md has the table. A wrong value stops the process at start, with one line that names it.
 """
 
+import os
+import ssl
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import dj_database_url
 from environs import Env, EnvError, validate
@@ -39,9 +41,14 @@ def _address(name: str, value: str, *schemes: str) -> str:
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise EnvError(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     try:
-        urlsplit(value).port  # noqa: B018  looked at for its exception
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  looked at for its exception
     except ValueError as wrong:
         raise EnvError(f"{name} is not an address: {wrong}") from wrong
+    if (
+        parts.scheme == "rediss" and "ssl_cert_reqs=" not in parts.query
+    ):  # Celery's broker would believe any certificate
+        value += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
     return value
 
 
@@ -56,6 +63,17 @@ def _urls(name: str, *schemes: str) -> list[str]:
     if len({url[:4] for url in urls}) > 1:
         raise EnvError(f"{name} must name brokers of one kind: all of them redis://, or all of them amqp://")
     return urls
+
+
+def _broker_tls(urls: list[str]) -> dict[str, Any] | None:
+    """Of amqps://...?ssl_ca_certs=FILE, which Celery takes apart from the address. Without it the machine's own list counts.
+
+    `server_hostname` None becomes the host's name; without that key nobody would look at it.
+    """
+    if not urls[0].startswith("amqps"):
+        return None
+    files = parse_qs(urlsplit(urls[0]).query).get("ssl_ca_certs", [None])
+    return {"ca_certs": files[0], "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
 
 
 def _streaming_url(base_url: str, port: int) -> str:
@@ -114,8 +132,13 @@ try:
     REDIS_URL = _url("REDIS_URL", "redis", "rediss", "unix")  # home timelines
     CACHE_URL = _url("CACHE_URL", "redis", "rediss", "unix")
     BROKERS = _urls("CELERY_BROKER_URL", "redis", "rediss", "amqp", "amqps")
-    CELERY_BROKER_URL = ";".join(BROKERS)
+    CELERY_BROKER_USE_SSL = _broker_tls(BROKERS)
+    if CELERY_BROKER_USE_SSL:
+        BROKERS = [url.partition("?")[0] for url in BROKERS]
+    # Celery prefers the environment's CELERY_BROKER_URL to this one, but not to these two.
+    CELERY_BROKER_URL = CELERY_BROKER_READ_URL = CELERY_BROKER_WRITE_URL = ";".join(BROKERS)
     CELERY_RESULT_BACKEND = _url("CELERY_RESULT_BACKEND", "redis", "rediss")
+    os.environ["CELERY_RESULT_BACKEND"] = CELERY_RESULT_BACKEND  # which Celery would read without us
 
     # -- fan-out
     TIMELINE_LIMIT = _positive("TIMELINE_LIMIT", 800)  # entries of a home timeline in Redis; PostgreSQL has the rest
@@ -236,10 +259,14 @@ if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
 
+_database: Any = dj_database_url.parse(
+    DATABASE_URL, engine="feedsvc.postgresql", conn_max_age=None, conn_health_checks=True
+)
 DATABASES: dict[str, Any] = {
     "default": {
-        **dj_database_url.parse(DATABASE_URL, engine="feedsvc.postgresql", conn_max_age=None, conn_health_checks=True),
+        **_database,
         "OPTIONS": {
+            **_database.get("OPTIONS", {}),  # of the address: sslmode, sslrootcert
             "connect_timeout": 3,
             "application_name": "feedsvc",
             # Every wait has a bound. A page, a claim and a batch's range take milliseconds.

@@ -32,20 +32,26 @@ SMALL = {"FANOUT_BATCH": "10", "RECONCILE_EVERY": "1", "FENCE": "4", "LEASE": "1
 WORKERS = ("relay", "worker-fanout", "worker-bulk", "worker", "beat")
 RESULTS = settings.CACHE_URL.removesuffix("/0") + "/1"  # the workers', apart from the broker: it can go away by itself
 GET_CHROMIUM = "apt-get install chromium chromium-driver"
-LEFT_OUT = pytest.StashKey[int]()
+GET_REDIS = "apt-get install redis-server"
+LEFT_OUT = pytest.StashKey[list[str]]()
 BROKER = "broker" if settings.ON_REDIS else "rabbitmq"  # the program
 
 
 @pytest.hookimpl(trylast=True)  # of what is asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that only make sense on RabbitMQ are none of a session on Redis; without Chromium those in it are left out."""
+    """What only makes sense on RabbitMQ is none of a session on Redis; that for which something is missing is left out."""
     others = _marked(items, "rabbitmq") if settings.ON_REDIS else []
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        left_out = _marked(items, "browser")
-        if left_out and os.environ.get("CI") == "true":
-            raise pytest.UsageError(f"{len(left_out)} tests need Chromium: {GET_CHROMIUM}")
-        config.stash[LEFT_OUT] = len(left_out)
-        others += left_out
+    config.stash[LEFT_OUT] = []
+    for marker, what, there, get in (
+        ("browser", "in a browser", shutil.which("chromium") and shutil.which("chromedriver"), GET_CHROMIUM),
+        ("tls", "with a Redis that has TLS", shutil.which("redis-server"), GET_REDIS),
+    ):
+        if not there and (left_out := _marked(items, marker)):
+            said = f"{len(left_out)} tests {what} ({get})"
+            if os.environ.get("CI") == "true":
+                raise pytest.UsageError(f"nothing may be left out here: {said}")
+            config.stash[LEFT_OUT].append(said)
+            others += left_out
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 
@@ -55,8 +61,8 @@ def _marked(items: list[pytest.Item], marker: str) -> list[pytest.Item]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if left_out := config.stash.get(LEFT_OUT, 0):
-        terminalreporter.write_line(f"left out: {left_out} tests in a browser ({GET_CHROMIUM})")
+    for said in config.stash.get(LEFT_OUT, []):
+        terminalreporter.write_line(f"left out: {said}")
 
 
 @pytest.fixture(autouse=True)

@@ -110,7 +110,8 @@ def _broker() -> bool:
 
 def _answers(broker_url: str) -> bool:
     options = {"socket_timeout": 1, "socket_connect_timeout": 1} if settings.ON_REDIS else {}
-    with Connection(broker_url, connect_timeout=1, transport_options=options) as broker:
+    tls = settings.CELERY_BROKER_USE_SSL or False
+    with Connection(broker_url, ssl=tls, connect_timeout=1, transport_options=options) as broker:
         try:
             broker.transport.close_connection(broker.transport.establish_connection())
         except Exception:  # each transport has its own; whichever it was, the broker did not answer

@@ -1,0 +1,170 @@
+"""The stores by rediss:// and amqps://, with certificates and ACL users: those of docs/operations.md.
+
+Debian's redis-server has TLS; the embedded Valkey, as it comes in its wheel, has none, and nor has the embedded PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import redis
+import redis.asyncio
+import trustme
+from kombu import Connection
+
+from feedsvc import embedded, run
+from tests.conftest import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.tls]
+
+USERS = re.findall(r"^    (user \w+ on >)PASSWORD (.*)$", (run.ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+PASSWORD = "a-password-of-tests"
+
+
+class Store(NamedTuple):
+    port: int
+    folder: Path
+
+    def url(self, user: str, database: int = 0, ca: str = "ca.pem") -> str:
+        return f"rediss://{user}:{PASSWORD}@127.0.0.1:{self.port}/{database}?ssl_ca_certs={self.folder / ca}"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server's, for 127.0.0.1, the authority's that made it, and another authority's."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    trustme.CA().cert_pem.write_to_path(str(folder / "other.pem"))
+    made.private_key_pem.write_to_path(str(folder / "key.pem"))
+    made.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(certificates: Path) -> Iterator[Store]:
+    """A Redis that speaks TLS alone, and knows the users of docs/operations.md and one that may do everything."""
+    port = embedded.still_free(None, "redis")
+    lines = [f"{name}{PASSWORD} {rules}" for name, rules in USERS]
+    lines += ["user default off", f"user root on >{PASSWORD} ~* &* +@all"]
+    (certificates / "users.acl").write_text("\n".join(lines) + "\n")
+    conf = {
+        "port": 0,
+        "tls-port": port,
+        "bind": "127.0.0.1",
+        "tls-cert-file": certificates / "cert.pem",
+        "tls-key-file": certificates / "key.pem",
+        "tls-ca-cert-file": certificates / "ca.pem",
+        "tls-auth-clients": "no",
+        "aclfile": certificates / "users.acl",
+        "save": '""',
+        "dir": certificates,
+    }
+    (certificates / "redis.conf").write_text("".join(f"{name} {value}\n" for name, value in conf.items()))
+    command = embedded.dies_with_parent("redis-server", str(certificates / "redis.conf"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    found = Store(port, certificates)
+    try:
+        eventually(lambda: answers(found.url("root")), "redis-server answers")
+        yield found
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def answers(url: str) -> bool:
+    with suppress(redis.ConnectionError):
+        return bool(redis.Redis.from_url(url).ping())
+    return False
+
+
+def test_a_user_may_do_nothing_dangerous(store: Store) -> None:
+    assert len(USERS) == 4
+    for name, _ in USERS:
+        user = redis.Redis.from_url(store.url(name.split()[1]))
+        for command in ("FLUSHALL", "CONFIG GET *", "ACL LIST", "KEYS *", "SHUTDOWN", "MONITOR"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                user.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("client", ["redis", "asyncio", "broker"])
+def test_a_certificate_of_another_authority_is_refused(store: Store, client: str) -> None:
+    for ca, good in (("ca.pem", True), ("other.pem", False)):
+        url = store.url("root", ca=ca) + "&ssl_cert_reqs=required"
+        if good:
+            reach(client, url)
+        else:
+            with pytest.raises(Exception, match=re.escape("CERTIFICATE_VERIFY_FAILED")):
+                reach(client, url)
+
+
+def reach(client: str, url: str) -> None:
+    if client == "redis":
+        redis.Redis.from_url(url).ping()
+    elif client == "asyncio":
+
+        async def ping() -> None:
+            async with redis.asyncio.Redis.from_url(url) as connection:
+                await connection.ping()
+
+        asyncio.run(ping())
+    else:
+        with Connection(url) as broker:
+            broker.default_channel.client.ping()
+
+
+def test_rabbitmqs_certificate_is_looked_at_and_whose_it_is(certificates: Path) -> None:
+    """By what settings make of the address. As far as the handshake: behind it nobody speaks AMQP here."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    for host, ca, said in (
+        ("127.0.0.1", "ca.pem", ""),
+        ("127.0.0.1", "other.pem", "CERTIFICATE_VERIFY_FAILED"),
+        ("127.0.0.2", "ca.pem", "IP address mismatch"),
+    ):
+        with socket.create_server((host, 0)) as listener:
+            threading.Thread(target=shake_hands, args=(context, listener), daemon=True).start()
+            address = f"{host}:{listener.getsockname()[1]}"
+            error = tried(f"amqps://feedsvc:x@{address}//?ssl_ca_certs={certificates / ca}")
+            assert (said in error) if said else ("SSL" not in error), error
+
+
+def shake_hands(context: ssl.SSLContext, listener: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            with suppress(OSError), context.wrap_socket(client, server_side=True) as spoken:
+                spoken.recv(8)
+
+
+def tried(url: str) -> str:
+    """What a process with this broker says of its failure to reach it."""
+    words = """
+import json
+from feedsvc.celery import app
+with app.connection_for_write() as broker:
+    try:
+        broker.connect()
+    except Exception as error:
+        print(json.dumps(repr(error)))
+"""
+    env = os.environ | {"DJANGO_SETTINGS_MODULE": "feedsvc.settings", "CELERY_BROKER_URL": url}
+    done = subprocess.run(
+        [sys.executable, "-c", words], env=env, capture_output=True, text=True, timeout=30, check=True
+    )
+    found: str = json.loads(done.stdout)
+    return found
