@@ -54,13 +54,13 @@ def power_law(count: int) -> list[tuple[int, int]]:
 
 def copy_rate(edges: list[tuple[int, int]], like: str) -> float:
     """Rows per second of a COPY of bytes that were made before, commit included: what psql's \\copy does at best."""
-    lines = "".join(f"{n}\t{a}\t{b}\t2026-01-01 00:00:00Z\tt\n" for n, (a, b) in enumerate(edges)).encode()
+    lines = "".join(f"{n}\t{a}\t{b}\t2026-01-01 00:00:00Z\tt\tf\n" for n, (a, b) in enumerate(edges)).encode()
     changed("DROP TABLE IF EXISTS bench_follow")
     changed(f"CREATE TABLE bench_follow (LIKE {like})")
     try:
         with connection.cursor() as cursor:
             began = time.perf_counter()
-            columns = "id, follower_id, followee_id, created_at, reblogs"
+            columns = "id, follower_id, followee_id, created_at, reblogs, notify"
             with cursor.copy(f"COPY bench_follow ({columns}) FROM STDIN") as copy:
                 for start in range(0, len(lines), BLOCK):
                     copy.write(lines[start : start + BLOCK])
