@@ -322,7 +322,7 @@ def profile_url(username: str) -> str:
 
 
 def tag_url(name: str) -> str:
-    return f"{settings.BASE_URL}/tags/{name}"
+    return text.tag_url(settings.BASE_URL, name)
 
 
 def local_name(acct: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
+from urllib.parse import quote
 
 from linkify_it import LinkifyIt
 
@@ -87,9 +88,14 @@ def _link(token: Token, shown: str, base_url: str, mentioned: Mapping[str, str])
     if token.kind == "link":
         return f'<a href="{escape(token.value)}" rel="nofollow noopener noreferrer" target="_blank">{escape(shown)}</a>'
     if token.kind == "hashtag":
-        href, inner = f"{base_url}/tags/{token.value}", f"#<span>{escape(shown[1:])}</span>"
+        href, inner = tag_url(base_url, token.value), f"#<span>{escape(shown[1:])}</span>"
         return f'<a href="{escape(href)}" class="mention hashtag" rel="tag">{inner}</a>'
     if (url := mentioned.get(token.value)) is None:
         return escape(shown)
     inner = f"@<span>{escape(shown[1:])}</span>"
     return f'<span class="h-card"><a href="{escape(url)}" class="u-url mention">{inner}</a></span>'
+
+
+def tag_url(base_url: str, name: str) -> str:
+    """In ASCII, as a URL has to be: clients take others for broken."""
+    return f"{base_url}/tags/{quote(name)}"

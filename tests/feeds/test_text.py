@@ -50,6 +50,7 @@ def test_hashtags(written, found):
         ),
         ("javascript:alert(1) ftp://example.org //x.org", "<p>javascript:alert(1) ftp://example.org //x.org</p>"),
         ("#Cats", '<p><a href="http://here/tags/cats" class="mention hashtag" rel="tag">#<span>Cats</span></a></p>'),
+        ("#Öl", '<p><a href="http://here/tags/%C3%B6l" class="mention hashtag" rel="tag">#<span>Öl</span></a></p>'),
         (
             "@Alice @nobody",
             '<p><span class="h-card"><a href="http://here/@alice" class="u-url mention">@<span>Alice</span></a></span>'
