@@ -12,7 +12,7 @@ import pytest
 import requests
 from django.conf import settings
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -75,8 +75,8 @@ def body(browser: webdriver.Chrome) -> str:
 
 
 def until(browser: webdriver.Chrome, condition: Any) -> None:
-    between_two_pages = [StaleElementReferenceException, NoSuchElementException]
-    WebDriverWait(browser, 20, ignored_exceptions=between_two_pages).until(lambda _: condition())
+    """Waits, over pages that go and come: of an element that has just gone Chromium has several ways to complain."""
+    WebDriverWait(browser, 20, ignored_exceptions=[WebDriverException]).until(lambda _: condition())
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
