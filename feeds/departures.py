@@ -18,6 +18,7 @@ from . import timelines
 from .database import changed, rows
 from .models import (
     Bookmark,
+    ConversationMute,
     FeaturedTag,
     IdempotencyKey,
     Marker,
@@ -82,6 +83,7 @@ _BELONGINGS = (
     (Mute, lambda account: Q(account=account) | Q(target=account)),
     (PrivateNote, lambda account: Q(account=account) | Q(target=account)),
     (Bookmark, lambda account: Q(account=account)),
+    (ConversationMute, lambda account: Q(account=account)),
     (Marker, lambda account: Q(account=account)),
     (TagFollow, lambda account: Q(account=account)),
     (FeaturedTag, lambda account: Q(account=account)),

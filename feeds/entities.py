@@ -42,15 +42,23 @@ class Ref(NamedTuple):
     favourited: bool
     bookmarked: bool
     reblogged: bool
+    muted: bool  # the conversation
     original: Ref | None = None  # what it reblogs
 
 
 _MARKED = "account_id = %(viewer)s::bigint AND post_id = coalesce(o.id, p.id)"
 _REBLOGGED = "author_id = %(viewer)s::bigint AND reblog_of_id = coalesce(o.id, p.id) AND deleted_at IS NULL"
+_MUTES_ANY = "(SELECT EXISTS (SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint))"
+_MUTES_THIS = exists(
+    """SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint
+        AND conversation_id = coalesce(o.conversation_id, o.id, p.conversation_id, p.id)"""
+)
+_MUTED = f"CASE WHEN {_MUTES_ANY} THEN {_MUTES_THIS} ELSE false END"  # few mute any: that is asked once for all posts
 REF = f"""p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version,
     {exists(f"SELECT 1 FROM feeds_favourite WHERE {_MARKED}")},
     {exists(f"SELECT 1 FROM feeds_bookmark WHERE {_MARKED}")},
-    {exists(f"SELECT 1 FROM feeds_post WHERE {_REBLOGGED}")}"""
+    {exists(f"SELECT 1 FROM feeds_post WHERE {_REBLOGGED}")},
+    {_MUTED}"""
 """The columns of a Ref, of the tables of JOIN. The viewer, %(viewer)s, is an account's id, or NULL for anybody."""
 
 JOIN = """LEFT JOIN followers_account a ON a.id = p.author_id
@@ -82,12 +90,14 @@ def post(found: Post, viewer: Account | None = None) -> Entity:
     return entity
 
 
-def written(post: Post, author: Any, mentions: Iterable[tuple[int, str]], tags: Iterable[str]) -> Entity:
+def written(
+    post: Post, author: Any, mentions: Iterable[tuple[int, str]], tags: Iterable[str], *, muted: bool
+) -> Entity:
     """A post that was just written, no reblog, of which the caller knows all this: nothing is asked for.
 
-    `author`: AUTHOR's columns, as attributes.
+    `author`: AUTHOR's columns, as attributes. `muted`: whether the author mutes the conversation.
     """
-    unmarked = {"favourited": False, "bookmarked": False, "reblogged": False}
+    unmarked = {"favourited": False, "bookmarked": False, "reblogged": False, "muted": muted}
     return _post_facts(post, mentions, tags) | {"account": _account_facts(author), "reblog": None} | unmarked
 
 
@@ -192,6 +202,7 @@ def hydrate(refs: list[Ref]) -> list[Entity]:
             "favourited": one.favourited,
             "bookmarked": one.bookmarked,
             "reblogged": one.reblogged,
+            "muted": one.muted,
         }
 
     return [assemble(one) for one in refs]

@@ -134,6 +134,10 @@ class Post(models.Model):
     visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
     in_reply_to = models.ForeignKey("self", models.SET_NULL, null=True, related_name="replies")
     in_reply_to_account = models.ForeignKey(Account, models.SET_NULL, null=True, related_name="+", db_index=False)
+    # The post that a conversation began with; of that one itself, and of what is alone, NULL. No row of a post ever goes.
+    conversation = models.ForeignKey(
+        "self", models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
+    )
     reblog_of = models.ForeignKey("self", models.CASCADE, null=True, related_name="reblogs", db_index=False)
     home_mode = models.CharField(max_length=4, choices=PostMode.choices, db_default=PostMode.PUSH)
     replies_count = models.BigIntegerField(db_default=0)
@@ -278,6 +282,18 @@ class Bookmark(models.Model):
     class Meta:
         constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "account"], name="bookmark_once")]
         indexes: ClassVar[list[Any]] = [models.Index(fields=["account", "-id"], name="bookmark_of_account")]
+
+
+class ConversationMute(models.Model):
+    """The account is told no more of what happens in the conversation that began with this post."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+", db_index=False)
+    conversation = models.ForeignKey(Post, models.CASCADE, related_name="+", db_index=False)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["account", "conversation"], name="conversation_mute_once")
+        ]
 
 
 class Marker(models.Model):

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from followers.models import Account, Follow
 
-from .database import prepared, rows, swept
+from .database import exists, prepared, rows, swept
 from .entities import iso
 from .models import MENTIONS_BLOCKED, VISIBLE, Favourite, Marker, Notification
 from .posts import Cursor
@@ -72,6 +72,10 @@ AUDIENCES = {
 }
 SLICE = 1_000  # of an audience, told by one statement
 
+_CONVERSATION_MUTED = exists(
+    """SELECT 1 FROM feeds_conversationmute
+        WHERE account_id = n.account_id AND conversation_id = coalesce(p.conversation_id, p.id)"""
+)
 # A mute may leave notifications alone: so it is looked at here, and not HIDDEN of the post.
 _HIDES = """(EXISTS (
         SELECT 1 FROM followers_block
@@ -125,7 +129,8 @@ _TELL = f"""
     JOIN followers_account a ON a.id = n.account_id AND a.is_active
     LEFT JOIN feeds_post p ON p.id = n.post_id
     WHERE n.account_id <> n.from_account_id AND NOT {_HIDES}
-      AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(MENTIONS_BLOCKED)})
+      AND (p.id IS NULL OR {_for_the_told(VISIBLE)} AND NOT {_for_the_told(MENTIONS_BLOCKED)}
+          AND NOT {_CONVERSATION_MUTED})
     ORDER BY n.account_id, n.type, n.cause_id
     ON CONFLICT DO NOTHING"""
 """Tells those `found`, of whom each is (account, type, cause, from_account, post)."""

@@ -44,10 +44,12 @@ from .marks import (
     clear_notifications,
     dismiss_notification,
     favourite,
+    mute_conversation,
     pin,
     read_until,
     unbookmark,
     unfavourite,
+    unmute_conversation,
     unpin,
 )
 from .publishing import (
@@ -88,6 +90,7 @@ __all__ = [
     "follow",
     "follow_tag",
     "mute",
+    "mute_conversation",
     "note",
     "note_home_read",
     "pin",
@@ -110,6 +113,7 @@ __all__ = [
     "unfollow",
     "unfollow_tag",
     "unmute",
+    "unmute_conversation",
     "unpin",
     "unreblog",
 ]

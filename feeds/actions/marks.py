@@ -10,7 +10,7 @@ from django.db.models.functions import Greatest, Now
 from followers.models import Account
 
 from .. import notifications, outbox
-from ..models import Bookmark, Favourite, Marker, Notification, Post
+from ..models import Bookmark, ConversationMute, Favourite, Marker, Notification, Post
 
 PINS_MAX = 5
 
@@ -42,6 +42,27 @@ def bookmark(*, account: Account, post: Post) -> None:
 
 def unbookmark(*, account: Account, post: Post) -> None:
     Bookmark.objects.filter(account=account, post=post).delete()
+
+
+def mute_conversation(*, account: Account, post: Post) -> None:
+    """The account is told no more of posts in the conversation, nor of what is done to them: neither of old ones nor of new.
+
+    It stays on timelines. A second time changes nothing.
+    """
+    ConversationMute.objects.bulk_create(
+        [ConversationMute(account=account, conversation_id=_conversation(post))], ignore_conflicts=True
+    )
+
+
+def unmute_conversation(*, account: Account, post: Post) -> None:
+    """What one was not told of meanwhile one is not told of afterwards, either."""
+    ConversationMute.objects.filter(account=account, conversation=_conversation(post)).delete()
+
+
+def _conversation(post: Post) -> int:
+    """By the id of the post that it began with."""
+    post = post.reblog_of or post
+    return post.conversation_id or post.pk
 
 
 @transaction.atomic

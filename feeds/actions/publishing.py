@@ -17,7 +17,7 @@ from followers.models import NEXT_HOME_MODE, Account, HomeMode
 
 from .. import entities, logs, outbox
 from .. import text as texts
-from ..database import changed, prepared, swept
+from ..database import changed, exists, prepared, swept
 from ..entities import AUTHOR, Entity
 from ..models import (
     Delivery,
@@ -66,6 +66,7 @@ def publish_post(
         spoiler_text=spoiler_text,
         in_reply_to=in_reply_to,
         in_reply_to_account_id=in_reply_to.author_id if in_reply_to else None,
+        conversation_id=(in_reply_to.conversation_id or in_reply_to.pk) if in_reply_to else None,
     )
     return _publish(post, created_at, idempotency_key, visibility=visibility, sensitive=sensitive, language=language)
 
@@ -217,14 +218,16 @@ _STATEMENT = f"""
         RETURNING post_id),
     post AS (
         INSERT INTO feeds_post (id, created_at, home_mode, author_id, text, spoiler_text, sensitive, language, visibility,
-            in_reply_to_id, in_reply_to_account_id, reblog_of_id)
+            in_reply_to_id, in_reply_to_account_id, conversation_id, reblog_of_id)
         SELECT id, timestamptz 'epoch' + (id >> 16) * interval '1 millisecond', home_mode, %(author)s, %(text)s,
             %(spoiler_text)s, sensitive, language, visibility, %(in_reply_to)s::bigint,
-            %(in_reply_to_account)s::bigint, %(reblog_of)s::bigint
+            %(in_reply_to_account)s::bigint, %(conversation)s::bigint, %(reblog_of)s::bigint
         FROM new LEFT JOIN first ON true WHERE coalesce(first.post_id, id) = id
         RETURNING *),
     delivery AS (
-        INSERT INTO feeds_delivery (post_id, kind, state) SELECT id, '{Kind.PUSH}', '{Delivery.State.QUEUED}' FROM post),
+        INSERT INTO feeds_delivery (post_id, kind, state) SELECT id, '{Kind.PUSH}', '{
+    Delivery.State.QUEUED
+}' FROM post),
     asked AS ({outbox.asking("post.published", _NEW_POST, "audience")}),
     named AS (
         SELECT a.id, a.username FROM post, followers_account a WHERE a.username = ANY(%(names)s::text[]) AND a.is_active),
@@ -246,7 +249,10 @@ _STATEMENT = f"""
         RETURNING a.*)
     SELECT coalesce(first.post_id, new.id), post.created_at, post.home_mode, post.visibility, post.sensitive, post.language,
         {", ".join(f"author.{one}" for one in AUTHOR)},
-        ARRAY(SELECT id FROM named ORDER BY id), ARRAY(SELECT username FROM named ORDER BY id), {outbox.WAKE}
+        ARRAY(SELECT id FROM named ORDER BY id), ARRAY(SELECT username FROM named ORDER BY id),
+        CASE WHEN %(conversation)s IS NULL THEN false ELSE {
+    exists("SELECT 1 FROM feeds_conversationmute WHERE account_id = %(author)s AND conversation_id = %(conversation)s")
+} END, {outbox.WAKE}
     FROM new LEFT JOIN first ON true LEFT JOIN post ON true LEFT JOIN author ON true
 """
 """All that a new post brings with it, but for new tags; where its key was used before, nothing but that post's id.
@@ -275,6 +281,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None, **
                     spoiler_text=post.spoiler_text,
                     in_reply_to=post.in_reply_to_id,
                     in_reply_to_account=post.in_reply_to_account_id,
+                    conversation=post.conversation_id,
                     reblog_of=post.reblog_of_id,
                     names=texts.mentions(post.text),
                     tags=tags,
@@ -298,6 +305,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None, **
         *author,
         named,
         usernames,
+        muted,
         _,
     ) = found
     if written_at is None:
@@ -307,7 +315,7 @@ def _publish(post: Post, created_at: datetime | None, key: str | None = None, **
     post.version = 1
     if not post.reblog_of_id:
         as_of_now = SimpleNamespace(**dict(zip(AUTHOR, author, strict=True)))
-        post.entity = entities.written(post, as_of_now, zip(named, usernames, strict=True), tags)
+        post.entity = entities.written(post, as_of_now, zip(named, usernames, strict=True), tags, muted=muted)
     return post
 
 

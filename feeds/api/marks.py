@@ -1,4 +1,4 @@
-"""What the caller does to a post without writing one: favourite, bookmark, pin, reblog; and what was so marked.
+"""What the caller does to a post without writing one: favourite, bookmark, pin, reblog, mute; and what was so marked.
 
 A reblog is marked by marking its original.
 """
@@ -6,7 +6,6 @@ A reblog is marked by marking its original.
 from __future__ import annotations
 
 from django.http import HttpResponse
-from rest_framework.exceptions import ValidationError
 from rest_framework.views import APIView
 
 from feeds import actions, posts
@@ -95,20 +94,23 @@ class Unreblog(APIView):
 
 
 class Mute(APIView):
-    """Of a conversation: not built, and each status says `muted` false. A client is told so, and not left to believe it."""
+    """The conversation that the post is of."""
 
     scopes = {"POST": "write:mutes"}
 
     def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        posts.get_visible(request.user, post_id)
-        raise ValidationError("Muting conversations is not supported here")
+        post = posts.get_visible(request.user, post_id)
+        actions.mute_conversation(account=request.user, post=post)
+        return answer(request, post)
 
 
 class Unmute(APIView):
     scopes = {"POST": "write:mutes"}
 
     def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        return answer(request, posts.get_visible(request.user, post_id))
+        post = posts.get_visible(request.user, post_id)
+        actions.unmute_conversation(account=request.user, post=post)
+        return answer(request, post)
 
 
 class Favourites(APIView):

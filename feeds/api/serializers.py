@@ -74,7 +74,8 @@ def statuses(refs: list[Ref], viewer: Account | None) -> list[bytes]:
         reblog = whole(one.original) if one.original else b"null"
         if viewer is None:
             return b'%b,"reblog":%b}' % (lasting, reblog)
-        marks = _MARKS[one.favourited, one.reblogged, one.bookmarked, pinned and one.account_id == viewer.pk]
+        pinned = pinned and one.account_id == viewer.pk
+        marks = _MARKS[one.favourited, one.reblogged, one.bookmarked, one.muted, pinned]
         return b'%b,"reblog":%b,%b' % (lasting, reblog, marks)
 
     return [whole(one) for one in refs]
@@ -102,20 +103,20 @@ def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
     if viewer is None:
         return shaped
     pinned = entity["pinned"] and entity["account"]["id"] == viewer.pk
-    return shaped | _marks(entity["favourited"], entity["reblogged"], entity["bookmarked"], pinned)
+    return shaped | _marks(entity["favourited"], entity["reblogged"], entity["bookmarked"], entity["muted"], pinned)
 
 
-def _marks(favourited: bool, reblogged: bool, bookmarked: bool, pinned: bool) -> dict[str, bool]:
+def _marks(favourited: bool, reblogged: bool, bookmarked: bool, muted: bool, pinned: bool) -> dict[str, bool]:
     return {
         "favourited": favourited,
         "reblogged": reblogged,
         "bookmarked": bookmarked,
-        "muted": False,
+        "muted": muted,
         "pinned": pinned,
     }
 
 
-_MARKS = {marks: orjson.dumps(_marks(*marks))[1:] for marks in product((False, True), repeat=4)}
+_MARKS = {marks: orjson.dumps(_marks(*marks))[1:] for marks in product((False, True), repeat=5)}
 """The JSON of the viewer's fields, with the closing brace alone."""
 
 

@@ -42,6 +42,31 @@ def everything(alice: Account, bob: Account) -> None:
     actions.reblog(author=bob, original=post)
 
 
+def test_of_a_muted_conversation_nobody_is_told_any_more(api: Any, drain: Any, alice: Account) -> None:
+    bob, caller = AccountFactory(), api(alice)
+    post = PostFactory(author=alice)
+    answer = PostFactory(author=bob, in_reply_to=post)
+    drain()
+    caller.post(f"/api/v1/statuses/{answer.pk}/mute")
+
+    def deeds(on: Any) -> None:
+        PostFactory(author=bob, in_reply_to=on, text="hello @alice")
+        actions.favourite(account=bob, post=post)
+        actions.reblog(author=bob, original=post)
+        drain()
+
+    deeds(PostFactory(author=alice, in_reply_to=answer))
+    assert told(caller) == [("mention", bob.pk)]  # what came before stays
+    elsewhere = PostFactory(author=bob, text="and you, @alice?")
+    drain()
+    assert told(caller) == [("mention", bob.pk)] * 2
+    caller.post(f"/api/v1/statuses/{post.pk}/unmute")
+    actions.unfavourite(account=bob, post=post)
+    actions.unreblog(author=bob, original=post)
+    deeds(elsewhere)
+    assert sorted(told(caller)) == [("favourite", bob.pk), *[("mention", bob.pk)] * 3, ("reblog", bob.pk)]
+
+
 def test_each_cause_notifies_once_however_often_its_task_runs(api: Any, drain: Any, alice: Account) -> None:
     bob = AccountFactory()
     everything(alice, bob)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from feeds import actions
 from feeds.models import Delivery, IdempotencyKey, Outbox, Post
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
@@ -267,10 +268,28 @@ def test_null_stands_for_what_a_client_does_not_say(api: Any) -> None:
     assert (edited["content"], edited["sensitive"], edited["spoiler_text"]) == ("<p>y</p>", False, "")
 
 
-def test_a_conversation_can_not_be_muted_and_no_status_says_so(api: Any) -> None:
-    caller, post = api(AccountFactory()), PostFactory()
-    answer = caller.post(f"/api/v1/statuses/{post.pk}/mute")
-    assert (answer.status_code, list(answer.json())) == (422, ["error", "details"])
-    assert caller.post(f"/api/v1/statuses/{post.pk}/unmute").json()["muted"] is False
+def test_a_muted_conversation_says_so_on_each_of_its_posts_until_it_is_unmuted(api: Any) -> None:
+    alice, bob = AccountFactory(), AccountFactory()
+    caller, first, other = api(alice), PostFactory(author=bob), PostFactory(author=bob)
+    answer = PostFactory(author=alice, in_reply_to=first)
+    reblog = actions.reblog(author=alice, original=answer)
+
+    def muted() -> list[bool]:
+        return [caller.get(f"/api/v1/statuses/{post.pk}").json()["muted"] for post in (first, answer, reblog, other)]
+
+    assert muted() == [False] * 4
+    for _ in range(2):
+        assert caller.post(f"/api/v1/statuses/{reblog.pk}/mute").json()["muted"] is True
+        assert muted() == [True, True, True, False]
+    written = caller.post("/api/v1/statuses", {"status": "x", "in_reply_to_id": str(answer.pk)}).json()
+    assert written["muted"] is True
+    assert caller.get(f"/api/v1/statuses/{written['id']}").json() == written
+    shown = caller.get(f"/api/v1/accounts/{alice.pk}/statuses").json()
+    assert [one["muted"] for one in shown] == [True, True, True]
+    assert [one["reblog"]["muted"] for one in shown if one["reblog"]] == [True]
+    assert api(bob).get(f"/api/v1/statuses/{first.pk}").json()["muted"] is False
+    for _ in range(2):
+        assert caller.post(f"/api/v1/statuses/{written['id']}/unmute").json()["muted"] is False
+        assert muted() == [False] * 4
     for deed in ("mute", "unmute"):
         assert caller.post(f"/api/v1/statuses/0/{deed}").status_code == 404

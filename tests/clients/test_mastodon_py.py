@@ -111,6 +111,8 @@ def test_what_is_marked_is_found_again(join: Join) -> None:
     reblog = bob.status_reblog(post.id)
     assert (reblog.reblog.id, reblog.reblog.reblogged) == (post.id, True)
     assert alice.status_pin(post.id).pinned
+    assert bob.status_mute(reblog.id).muted
+    assert not bob.status_unmute(post.id).muted
     assert [one.id for one in bob.favourites()] == [one.id for one in bob.bookmarks()] == [post.id]
     assert [one.username for one in alice.status_favourited_by(post.id)] == ["bob"]
     assert [one.username for one in alice.status_reblogged_by(post.id)] == ["bob"]

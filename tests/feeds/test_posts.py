@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 
 import pytest
 from django.db import connection
 
 from feeds import actions, database, home, notifications, posts, timelines
+from feeds.models import Post
 from feeds.posts import Cursor
 from followers import graph
 from tests.factories import AccountFactory, PostFactory, follow
@@ -91,3 +93,15 @@ def nodes(plan):
     yield plan
     for part in plan.get("Plans", ()):
         yield from nodes(part)
+
+
+def test_an_older_answer_learns_what_its_conversation_began_with():
+    """The migration's statement, on posts as they were before it."""
+    first = PostFactory()
+    answer = PostFactory(in_reply_to=first)
+    last = PostFactory(in_reply_to=answer)
+    began = {first.pk: None, answer.pk: first.pk, last.pk: first.pk}
+    assert dict(Post.objects.values_list("pk", "conversation")) == began
+    Post.objects.update(conversation=None)
+    database.changed(import_module("feeds.migrations.0011_conversation_mute").BEGINNINGS)
+    assert dict(Post.objects.values_list("pk", "conversation")) == began

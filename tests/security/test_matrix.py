@@ -140,10 +140,6 @@ def reblog(case: Case) -> int:
     return 200 if mine or case.kind.endswith(("public", "unlisted")) else 403
 
 
-def not_built(case: Case) -> int:
-    return 422 if case.seen else 404
-
-
 def record(case: Case) -> int:
     """Of a delivery: also of a post that is deleted, for whoever wrote it."""
     if case.actor == "staff" or owns(case.actor, case.kind):
@@ -178,7 +174,7 @@ POSTS: dict[str, tuple[Rule, dict[str, Any]]] = {
     "POST statuses/ID/unreblog": (read, {}),
     "POST statuses/ID/pin": (pin, {}),
     "POST statuses/ID/unpin": (unpin, {}),
-    "POST statuses/ID/mute": (not_built, {}),
+    "POST statuses/ID/mute": (read, {}),
     "POST statuses/ID/unmute": (read, {}),
     "GET statuses/ID/delivery": (record, {}),
     "GET statuses/ID/explain": (staff, {"account_id": "READER"}),
