@@ -32,7 +32,7 @@ demo: $(SERVICE)  ## watch posts reach every follower of a made-up graph
 	@$(RUN) -- python manage.py demo $(ARGS)
 
 test: $(TOOLS)  ## run the tests, on both brokers; ARGS="-k follow -x" goes to pytest, and is all that runs then
-	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.brokers)
+	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.sessions)
 
 test-long: export LONG := 1
 test-long: $(TOOLS)  ## 20,000 random steps against the definition of home timelines, and all hostile input (over an hour)

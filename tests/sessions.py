@@ -1,0 +1,79 @@
+"""What `make test` runs: the suite in two sessions, and what is end-to-end in it once more, on RabbitMQ.
+
+They share nothing but the machine, and run beside each other: those with the service's processes are mostly waiting, while
+the first one computes. What the others say comes when the first has ended. Without RabbitMQ one line says what was left
+out. Where CI=true nothing may be left out: there it is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO
+
+from feedsvc import embedded
+
+WITH_PROCESSES = [f"tests/{room}" for room in ("browser", "clients", "e2e", "streaming")]
+ON_RABBITMQ = {"BROKER": "rabbitmq"}
+END_TO_END = ["-m", "e2e or rabbitmq"]
+
+
+def main() -> int:
+    on_both = embedded.has_rabbitmq()
+    beside = {"with the service's processes": ({}, WITH_PROCESSES)}
+    if on_both:
+        beside["the end-to-end tests on RabbitMQ"] = (ON_RABBITMQ, END_TO_END)
+    with ExitStack() as end:
+        sessions = {name: end.enter_context(started(env, options)) for name, (env, options) in beside.items()}
+        code = subprocess.run(pytest([f"--ignore={room}" for room in WITH_PROCESSES]), check=False).returncode
+        for name, (session, said) in sessions.items():
+            print(f"\n{name}:", flush=True)
+            code = session.wait() or code
+            said.seek(0)
+            shutil.copyfileobj(said, sys.stdout)
+    return code if on_both else code or leave_out()
+
+
+def pytest(options: list[str]) -> list[str]:
+    return [sys.executable, "-m", "pytest", *options]
+
+
+@contextmanager
+def started(env: dict[str, str], options: list[str]) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """A session, and the file that it writes to."""
+    with tempfile.TemporaryFile("w+") as said:
+        session = subprocess.Popen(
+            pytest(options), env=os.environ | env, text=True, stdout=said, stderr=subprocess.STDOUT
+        )
+        try:
+            yield session, said
+        finally:
+            session.send_signal(signal.SIGINT)  # it cleans up after itself; has it ended, nothing happens
+            session.wait()
+
+
+def leave_out() -> int:
+    """Says so. The exit code: 1 where CI counts on all of them."""
+    print(f"left out: {how_many()} end-to-end tests on RabbitMQ (apt-get install rabbitmq-server)", file=sys.stderr)
+    return int(os.environ.get("CI") == "true")
+
+
+def how_many() -> int:
+    listed = subprocess.run(
+        pytest([*END_TO_END, "--collect-only", "-q"]),
+        env=os.environ | ON_RABBITMQ,
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return sum("::" in line for line in listed.stdout.splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
