@@ -60,8 +60,7 @@ def unmute_conversation(*, account: Account, post: Post) -> None:
 
 
 def _conversation(post: Post) -> int:
-    """By the id of the post that it began with."""
-    post = post.reblog_of or post
+    """By the id of the post that it began with. `post` is no reblog."""
     return post.conversation_id or post.pk
 
 

@@ -5,6 +5,8 @@ A reblog is marked by marking its original.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.http import HttpResponse
 from rest_framework.views import APIView
 
@@ -16,40 +18,26 @@ from .auth import AccountRequest
 from .statuses import answer
 
 
-class Favourite(APIView):
-    scopes = {"POST": "write:favourites"}
+def _marking(scope: str, deed: Callable[..., None]) -> type[APIView]:
+    """A view that does this to a post, or to what that reblogs, and answers it."""
 
-    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        post = _original(request, post_id)
-        actions.favourite(account=request.user, post=post)
-        return answer(request, post)
+    class Marking(APIView):
+        scopes = {"POST": scope}
 
+        def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
+            post = _original(request, post_id)
+            deed(account=request.user, post=post)
+            return answer(request, post)
 
-class Unfavourite(APIView):
-    scopes = {"POST": "write:favourites"}
-
-    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        post = _original(request, post_id)
-        actions.unfavourite(account=request.user, post=post)
-        return answer(request, post)
+    return Marking
 
 
-class Bookmark(APIView):
-    scopes = {"POST": "write:bookmarks"}
-
-    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        post = _original(request, post_id)
-        actions.bookmark(account=request.user, post=post)
-        return answer(request, post)
-
-
-class Unbookmark(APIView):
-    scopes = {"POST": "write:bookmarks"}
-
-    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        post = _original(request, post_id)
-        actions.unbookmark(account=request.user, post=post)
-        return answer(request, post)
+Favourite = _marking("write:favourites", actions.favourite)
+Unfavourite = _marking("write:favourites", actions.unfavourite)
+Bookmark = _marking("write:bookmarks", actions.bookmark)
+Unbookmark = _marking("write:bookmarks", actions.unbookmark)
+Mute = _marking("write:mutes", actions.mute_conversation)
+Unmute = _marking("write:mutes", actions.unmute_conversation)
 
 
 class Pin(APIView):
@@ -91,26 +79,6 @@ class Unreblog(APIView):
         original = _original(request, post_id)
         actions.unreblog(author=request.user, original=original)
         return answer(request, original)
-
-
-class Mute(APIView):
-    """The conversation that the post is of."""
-
-    scopes = {"POST": "write:mutes"}
-
-    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        post = posts.get_visible(request.user, post_id)
-        actions.mute_conversation(account=request.user, post=post)
-        return answer(request, post)
-
-
-class Unmute(APIView):
-    scopes = {"POST": "write:mutes"}
-
-    def post(self, request: AccountRequest, post_id: int) -> HttpResponse:
-        post = posts.get_visible(request.user, post_id)
-        actions.unmute_conversation(account=request.user, post=post)
-        return answer(request, post)
 
 
 class Favourites(APIView):
