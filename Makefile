@@ -16,7 +16,7 @@ USERS ?= 20
 TIME ?= 30s
 FOLLOWERS ?= 1000000
 
-.PHONY: help setup up demo test test-long chaos lint audit load bench locks clean
+.PHONY: help setup up demo test test-long chaos lint audit load load-ui bench locks clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1@\2/p' Makefile | while IFS=@ read -r name does; do printf 'make %-9s %s\n' "$$name" "$$does"; done
@@ -61,10 +61,13 @@ lint: $(TOOLS)  ## ruff, mypy, the floors of docs/design.md, missing migrations,
 audit: $(TOOLS)  ## look up known vulnerabilities of all locked packages (needs a network; fails if there are any)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.txt -r requirements-dev.txt
 
-load: export RUN_DIR := .run/load
-load: export RATE_LIMITS := off
-load: $(TOOLS)  ## let Locust's USERS (20) use a fresh service for TIME (30s), report in .run/load/report.html
-	@$(RUN) -- locust -f loadtests/locustfile.py --headless -u $(USERS) -t $(TIME) --html .run/load/report.html $(ARGS)
+load-ui load: export RUN_DIR := .run/load
+load-ui load: export RATE_LIMITS := off
+load: $(TOOLS)  ## let Locust's USERS (20) use a service of their own for TIME (30s); docs/loadtest.md
+	@$(RUN) -- python -m loadtests run --users $(USERS) --time $(TIME) $(ARGS)
+
+load-ui: $(TOOLS)  ## the same with Locust's page, to start, change and watch loads by hand
+	@$(RUN) -- python -m loadtests ui --users $(USERS) --time $(TIME) $(ARGS)
 
 bench: export RUN_DIR := .run/bench
 bench: export RATE_LIMITS := off
