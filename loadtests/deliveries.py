@@ -28,30 +28,29 @@ class Delivered:
     milliseconds: float
 
 
-def wait(author_ids: list[int], *, began: float) -> None:
-    """Until all that these authors published since then is delivered. Raises CommandError when nothing moves any more."""
+def wait(author_ids: list[int]) -> None:
+    """Until all that these authors published is delivered. Raises CommandError when nothing moves any more."""
     patience = Patience(STALLED_AFTER, "no delivery was closed for {} s: are relay and workers running?")
     with progress("deliveries still open") as show:
-        while left := _open(author_ids, began):
+        while left := _open(author_ids):
             patience.check(left)
             show(left)
             time.sleep(POLL)
 
 
-def _open(author_ids: list[int], began: float) -> int:
+def _open(author_ids: list[int]) -> int:
     [(left,)] = rows(
         """
         SELECT count(*) FROM feeds_delivery d JOIN feeds_post p ON p.id = d.post_id
-        WHERE d.state <> 'closed' AND d.post_id >= %(first)s AND p.author_id = ANY(%(authors)s::bigint[])
+        WHERE d.state <> 'closed' AND p.author_id = ANY(%(authors)s::bigint[])
         """,
-        first=_first_id(began - CLOCKS),
         authors=author_ids,
     )
     return int(left)
 
 
-def made(author_ids: list[int], *, began: float, ended: float) -> list[Delivered]:
-    """What they published between these moments (unix seconds), in order of time."""
+def made(author_ids: list[int], *, began: float, ended: float, after: int) -> list[Delivered]:
+    """What they published between these moments (unix seconds) and after that post, in order of time."""
     found = rows(
         """
         SELECT extract(epoch FROM d.queued_at)::float, d.audience, d.delivered, d.failed,
@@ -61,7 +60,7 @@ def made(author_ids: list[int], *, began: float, ended: float) -> list[Delivered
             AND p.author_id = ANY(%(authors)s::bigint[])
         ORDER BY d.queued_at
         """,
-        first=_first_id(began - CLOCKS),
+        first=max(after + 1, _first_id(began - CLOCKS)),
         end=_first_id(ended + CLOCKS),
         authors=author_ids,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -73,8 +72,9 @@ def prepare(shape: Shape, *, size: int, history: int, folder: Path) -> int:
     made.sort(key=lambda one: (one["followers"], int(one["id"])))
     for one, token in zip(made, tokens([int(one["id"]) for one in made]), strict=True):
         one["token"] = token
-    publish([int(one["id"]) for one in made], [one["followers"] for one in made], history)
-    write_private(folder / FILE, json.dumps({"celebrities": max(1, len(made) // CELEBRITIES), "accounts": made}))
+    newest = publish([int(one["id"]) for one in made], [one["followers"] for one in made], history)
+    population = {"celebrities": max(1, len(made) // CELEBRITIES), "after": newest, "accounts": made}
+    write_private(folder / FILE, json.dumps(population))
     return len(made)
 
 
@@ -121,14 +121,11 @@ def edges(people: list[Person]) -> Iterator[tuple[int, int]]:
 
 def tokens(account_ids: list[int]) -> list[str]:
     """A new token for each of the accounts, in their order, as api/auth.py issues them one by one."""
-    application, _ = Application.objects.get_or_create(
+    application = Application.objects.create(
         name="load test",
-        user=None,
-        defaults={
-            "client_type": Application.CLIENT_CONFIDENTIAL,
-            "redirect_uris": "urn:ietf:wg:oauth:2.0:oob",
-            "scopes": SCOPES,
-        },
+        client_type=Application.CLIENT_CONFIDENTIAL,
+        redirect_uris="urn:ietf:wg:oauth:2.0:oob",
+        scopes=SCOPES,
     )
     expires = timezone.now() + timedelta(seconds=oauth2_settings.ACCESS_TOKEN_EXPIRE_SECONDS)
     texts = [generate_token() for _ in account_ids]
@@ -144,20 +141,22 @@ def tokens(account_ids: list[int]) -> list[str]:
     return texts
 
 
-def publish(account_ids: list[int], weights: list[int], posts: int) -> None:
-    """So many posts, most of them by whom many follow: else pages would begin empty. Waits until they are delivered."""
-    began, chance = time.time(), random.Random(SEED)
+def publish(account_ids: list[int], weights: list[int], posts: int) -> int:
+    """So many posts, most of them by whom many follow: else pages begin empty. Waits until all are delivered; the last id."""
+    chance, newest = random.Random(SEED), 0
     authors = Account.objects.in_bulk(set(chosen := chance.choices(account_ids, weights, k=posts)))
     with progress("publishing a history", posts) as show:
         for done, account_id in enumerate(chosen, 1):
-            actions.publish_post(author=authors[account_id], text=f"history, post {done}")
+            newest = actions.publish_post(author=authors[account_id], text=f"history, post {done}").pk
             show(done)
-    deliveries.wait(account_ids, began=began)
+    deliveries.wait(account_ids)
+    return newest
 
 
-def ids(folder: Path) -> list[int]:
-    """Of all accounts of the population. Raises CommandError."""
+def read(folder: Path) -> tuple[list[int], int]:
+    """The ids of all accounts, and of the newest post of their history. Raises CommandError."""
     try:
-        return [int(one["id"]) for one in json.loads((folder / FILE).read_text())["accounts"]]
+        population = json.loads((folder / FILE).read_text())
+        return [int(one["id"]) for one in population["accounts"]], population["after"]
     except (OSError, ValueError, LookupError) as unreadable:
         raise CommandError(f"there is no population in {folder}: {unreadable}") from unreadable

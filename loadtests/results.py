@@ -29,7 +29,8 @@ from . import chart, deliveries, population
 from .deliveries import Delivered
 
 PREFIX = "http"  # of the names of Locust's files
-WRITING = "POST /api/v1/statuses"  # how the names of requests begin that may make a post
+STATUSES = "POST /api/v1/statuses"
+WRITING = (STATUSES, f"{STATUSES} (answer)", f"{STATUSES}/:id/reblog")  # names of requests that make a post
 SHOWN = 5  # reasons of failed requests
 
 
@@ -81,9 +82,9 @@ def read(folder: Path) -> Run:
 
 def tell(folder: Path) -> int:
     """0 if each request was answered rightly, each post delivered, each timeline is right; else 1. Raises CommandError."""
-    run, authors = read(folder), population.ids(folder)
-    deliveries.wait(authors, began=run.began)
-    posts = deliveries.made(authors, began=run.began, ended=run.ended)
+    run, (authors, newest) = read(folder), population.read(folder)
+    deliveries.wait(authors)
+    posts = deliveries.made(authors, began=run.began, ended=run.ended, after=newest)
     with progress("verifying timelines", Account.objects.count()) as show:
         report = verify.verify(show=show)
     write_deliveries(folder, posts)
@@ -158,10 +159,13 @@ def percentile(took: Counter[Any], share: float) -> float:
 
 
 def failed_requests(folder: Path, run: Run) -> list[str]:
-    """How many, and why. And what broke in Locust's users: an answer that nobody had thought of."""
-    failures, reasons = sum(one.failures for one in run.requests), table(folder, "failures")
+    """How many, and most of the reasons. And what broke in Locust's users: an answer that nobody had thought of."""
+    failures = sum(one.failures for one in run.requests)
     said = [f"{failures:,} requests failed"] if failures else []
-    said += [f"  {one['Occurrences']} times {one['Method']} {one['Name']}: {one['Error']}" for one in reasons[:SHOWN]]
+    reasons = sorted(table(folder, "failures"), key=lambda reason: -int(reason["Occurrences"]))
+    for one in reasons[:SHOWN]:
+        error = one["Error"].removeprefix("CatchResponseError('").removesuffix("')")
+        said.append(f"  {one['Occurrences']} times {one['Method']} {one['Name']}: {error}")
     return said + [f"{one['Count']} times in the locustfile: {one['Message']}" for one in table(folder, "exceptions")]
 
 
@@ -171,7 +175,7 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 def failed_deliveries(run: Run, posts: list[Delivered]) -> list[str]:
-    written = sum(one.count - one.failures for one in run.requests if one.name.startswith(WRITING))
+    written = sum(one.count - one.failures for one in run.requests if one.name in WRITING)
     if written and not posts:
         return [f"{written:,} posts were written, and none is here: was another service used?"]
     failed = sum(post.failed > 0 for post in posts)
