@@ -109,7 +109,7 @@ def seconds(text: str) -> int:
 
 
 def run(args: Namespace, more: list[str]) -> int:
-    folder = prepare(args)
+    folder = prepared(args)
     locust = start_locust(args, folder, "--headless", "--stop-timeout", "10", *more)
     try:
         with progress("seconds of load", args.time) as show:
@@ -126,7 +126,7 @@ def run(args: Namespace, more: list[str]) -> int:
 
 
 def ui(args: Namespace, more: list[str]) -> int:
-    folder, port = prepare(args), still_free(args.port, "Locust's page")
+    folder, port = prepared(args), still_free(args.port, "Locust's page")
     locust = start_locust(args, folder, "--web-host", "127.0.0.1", "--web-port", str(port), *more)
     try:
         print(f"Locust's page: http://127.0.0.1:{port}")
@@ -177,8 +177,12 @@ def tell(folder: Path, locust: subprocess.Popen[bytes]) -> int:
     return results.tell(folder) or locust.returncode
 
 
-def prepare(args: Namespace, _: Sequence[str] = ()) -> Path:
-    """Returns the folder for all files."""
+def prepare(args: Namespace, _: Sequence[str]) -> None:
+    prepared(args)
+
+
+def prepared(args: Namespace) -> Path:
+    """Makes a population, and returns the folder for all files."""
     folder = set_up()
     from loadtests import population
 

@@ -18,6 +18,7 @@ WINDOW = 10  # seconds: Locust's own for its percentiles of now
 WIDTH, LEFT, RIGHT = 860, 56, 160  # pixels; to the right of the lines stand their names
 UPPER, LOWER = (50, 270), (310, 410)  # top and bottom of the panels
 APART = 15  # pixels between two names
+PARTS = 3  # of an axis
 
 Point = tuple[float, float]
 Place = Callable[[float], float]
@@ -78,8 +79,8 @@ def draw(folder: Path) -> str:
     across = _linear((0, max((seconds for seconds, _ in rate.points), default=1) or 1), (LEFT, WIDTH - RIGHT))
     shown = _powers([ms for line in times for _, ms in line.points])
     up = _logarithmic((shown[0], shown[-1]), (UPPER[1], UPPER[0]))
-    busiest = _step(max((figure for _, figure in rate.points), default=1))
-    steps = [busiest * n for n in range(3)]
+    step = _step(max((figure for _, figure in rate.points), default=1))
+    steps = [step * n for n in range(PARTS + 1)]
     along = _linear((0, steps[-1]), (LOWER[1], LOWER[0]))
     parts = [
         _text(LEFT, 22, _title(summary), size=14),
@@ -111,8 +112,7 @@ def _grid(figures: Sequence[float], place: Place) -> Iterator[str]:
 
 def _seconds(across: Place, points: Sequence[Point]) -> Iterator[str]:
     last = points[-1][0] if points else 0
-    step = _step(last) // 2 or 1
-    for second in range(0, int(last) + 1, step):
+    for second in range(0, int(last) + 1, _step(last)):
         yield _text(across(second), LOWER[1] + 18, f"{second} s", anchor="middle", colour="#555")
 
 
@@ -148,6 +148,6 @@ def _logarithmic(figures: Point, pixels: Point) -> Place:
 
 
 def _step(most: float) -> int:
-    """A round number of which two are at least so much."""
-    power = 10 ** math.floor(math.log10(max(most, 2) / 2))
-    return next(int(power * n) for n in (1, 2, 5, 10) if 2 * power * n >= most)
+    """A round number of which PARTS are at least so much."""
+    power = 10 ** math.floor(math.log10(max(most / PARTS, 1)))
+    return next(power * n for n in (1, 2, 5, 10) if PARTS * power * n >= most)

@@ -352,7 +352,7 @@ def any_post() -> str:
 def expect(answer: Answer, right: Callable[[Any], bool], what: str, *, partial: bool = False) -> bool:
     """Whether the answer is right. If not the request has failed. `partial`: 206 will do, too."""
     if answer.status_code not in ((200, 206) if partial else (200,)):
-        answer.failure(f"answered by {answer.status_code or answer.error}")
+        answer.failure(f"answered by {answer.status_code}" if answer.status_code else str(answer.error))
     elif answer.js is not None and not right(answer.js):
         answer.failure(what)
     else:
