@@ -19,7 +19,7 @@ from typing import IO
 
 from feedsvc import embedded
 
-WITH_PROCESSES = [f"tests/{room}" for room in ("browser", "clients", "e2e", "streaming")]
+WITH_PROCESSES = [f"tests/{room}" for room in ("browser", "clients", "e2e", "load", "streaming")]
 ON_RABBITMQ = {"BROKER": "rabbitmq"}
 END_TO_END = ["-m", "e2e or rabbitmq"]
 

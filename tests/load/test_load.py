@@ -25,8 +25,6 @@ from followers.models import Account
 from loadtests import population, results, shape
 from tests.conftest import SMALL, database_url, eventually
 
-pytestmark = pytest.mark.e2e
-
 KEYS = """seconds users accounts posts posts_per_second reads_per_second deliveries audiences delivery_ms http_ms
 settings""".split()
 KINDS = ("GET /api/v1/timelines/home", "POST /api/v1/statuses", "POST /api/v1/accounts/:id/follow", "all requests")
