@@ -55,11 +55,15 @@ def read_population(environment: Any, **_: Any) -> None:
 
 @events.quitting.add_listener
 def write_requests(environment: Any, **_: Any) -> None:
-    """All of Locust's figures, for results.py, beside its CSV: that lacks the last second and has rounded percentiles."""
-    prefix = environment.parsed_options.csv_prefix
-    if prefix and not isinstance(environment.runner, WorkerRunner):
-        entries = [entry.serialize() for entry in environment.stats.entries.values()]
-        Path(f"{prefix}_requests.json").write_text(json.dumps(entries))
+    """All that Locust knows, for results.py, beside its CSVs, which lack the last second and much of the distribution."""
+    prefix, runner = environment.parsed_options.csv_prefix, environment.runner
+    if prefix and not isinstance(runner, WorkerRunner):
+        found = {
+            "entries": [entry.serialize() for entry in environment.stats.entries.values()],
+            "errors": [error.serialize() for error in environment.stats.errors.values()],
+            "exceptions": [{"count": one["count"], "message": one["msg"]} for one in runner.exceptions.values()],
+        }
+        Path(f"{prefix}_requests.json").write_text(json.dumps(found))
 
 
 class People:

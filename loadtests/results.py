@@ -52,32 +52,45 @@ class Run:
     ended: float
     users: int
     requests: list[Requests]
+    reasons: list[str]  # why requests failed, the most frequent ones
+    broken: list[str]  # what broke in Locust's users: by an answer that nobody had thought of
 
     @property
     def seconds(self) -> float:
-        return self.ended - self.began
+        return max(self.ended - self.began, 0.001)
 
 
 def read(folder: Path) -> Run:
-    """From Locust's files. Raises CommandError."""
+    """From the files of Locust and of our locustfile. Raises CommandError."""
     try:
-        entries = json.loads((folder / f"{PREFIX}_requests.json").read_text())
+        found = json.loads((folder / f"{PREFIX}_requests.json").read_text())
         users = max((moment.users for moment in chart.history(folder)), default=0)
     except (OSError, ValueError, LookupError) as unreadable:
         raise CommandError(f"there is no load test's result in {folder}: {unreadable}") from unreadable
-    requests = [
-        Requests(
-            name=f"{entry['method']} {entry['name']}",
-            count=entry["num_requests"],
-            failures=entry["num_failures"],
-            milliseconds=Counter({int(took): count for took, count in entry["response_times"].items()}),
-        )
-        for entry in entries
-    ]
-    if not any(one.count for one in requests):
+    entries = found["entries"]
+    if not any(entry["num_requests"] for entry in entries):
         raise CommandError("no request was made: see locust.log")
-    ended = max(entry["last_request_timestamp"] or 0 for entry in entries)
-    return Run(min(entry["start_time"] for entry in entries), ended, users, requests)
+    return Run(
+        began=min(entry["start_time"] for entry in entries),
+        ended=max(entry["last_request_timestamp"] or 0 for entry in entries),
+        users=users,
+        requests=[_requests(entry) for entry in entries],
+        reasons=_reasons(found["errors"]),
+        broken=[f"{one['count']} times in the locustfile: {one['message']}" for one in found["exceptions"]],
+    )
+
+
+def _requests(entry: dict[str, Any]) -> Requests:
+    took = Counter({int(took): count for took, count in entry["response_times"].items()})
+    return Requests(f"{entry['method']} {entry['name']}", entry["num_requests"], entry["num_failures"], took)
+
+
+def _reasons(errors: list[dict[str, Any]]) -> list[str]:
+    said = []
+    for one in sorted(errors, key=lambda one: -one["occurrences"])[:SHOWN]:
+        why = one["error"].removeprefix("CatchResponseError('").removesuffix("')")
+        said.append(f"  {one['occurrences']} times {one['method']} {one['name']}: {why}")
+    return said
 
 
 def tell(folder: Path) -> int:
@@ -92,10 +105,9 @@ def tell(folder: Path) -> int:
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     (folder / "chart.svg").write_text(chart.draw(folder))
     print_table(sys.stdout, ("", "#count", "#failed", "#per second", "#p50 ms", "#p99 ms"), lines(run, posts))
-    wrong = [*failed_requests(folder, run), *failed_deliveries(run, posts)]
+    wrong = [*failed_requests(run), *failed_deliveries(run, posts)]
     if not report.right:
-        wrong.append(f"timelines: {report.drift:,} entries of {report.timelines:,} differ from PostgreSQL")
-        wrong += report.examples
+        wrong += [f"timelines: {report.drift:,} entries differ from PostgreSQL", *report.examples]
     print(f"{report.timelines:,} timelines with {report.entries:,} entries compared with PostgreSQL")
     print(f"files: {folder}/summary.json, report.html, chart.svg, {PREFIX}_stats.csv, deliveries.csv")
     print("\n".join(wrong) if wrong else "all of it is right")
@@ -158,20 +170,9 @@ def percentile(took: Counter[Any], share: float) -> float:
     return 0.0
 
 
-def failed_requests(folder: Path, run: Run) -> list[str]:
-    """How many, and most of the reasons. And what broke in Locust's users: an answer that nobody had thought of."""
+def failed_requests(run: Run) -> list[str]:
     failures = sum(one.failures for one in run.requests)
-    said = [f"{failures:,} requests failed"] if failures else []
-    reasons = sorted(table(folder, "failures"), key=lambda reason: -int(reason["Occurrences"]))
-    for one in reasons[:SHOWN]:
-        error = one["Error"].removeprefix("CatchResponseError('").removesuffix("')")
-        said.append(f"  {one['Occurrences']} times {one['Method']} {one['Name']}: {error}")
-    return said + [f"{one['Count']} times in the locustfile: {one['Message']}" for one in table(folder, "exceptions")]
-
-
-def table(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / f"{PREFIX}_{name}.csv").open() as file:
-        return list(csv.DictReader(file))
+    return [f"{failures:,} requests failed", *run.reasons, *run.broken] if failures else run.broken
 
 
 def failed_deliveries(run: Run, posts: list[Delivered]) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,15 @@ def environment() -> dict[str, str]:
     return os.environ | SMALL | found
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    command = dies_with_parent(sys.executable, "-m", *words)
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=run.ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
+@contextmanager
+def started(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m loadtests` with these words, ended at the end."""
+    command, pipe = dies_with_parent(sys.executable, "-m", "loadtests", *words), subprocess.PIPE
+    process = subprocess.Popen(command, cwd=run.ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
+    try:
+        yield process
+    finally:
+        run.end(process, seconds=10)
 
 
 def load(folder: Path) -> None:
@@ -66,7 +72,8 @@ def prepare(folder: Path) -> None:
 
 def test_a_load_ends_with_0_and_its_files_say_what_came_of_it(web):
     words = ("--users", "20", "--time", "8s", "--accounts", "300", "--history", "30", "--pace", "5")
-    said, _ = (command := start("loadtests", "run", *words)).communicate(timeout=150)
+    with started("run", *words) as command:
+        said, _ = command.communicate(timeout=150)
     assert command.returncode == 0, said
     assert all(f" {kind} " in said for kind in KINDS) and said.splitlines()[-1] == "all of it is right"
     summary = json.loads((settings.RUN_DIR / "summary.json").read_text())
@@ -103,7 +110,7 @@ def test_a_timeline_that_is_wrong_is_told_and_the_exit_code_is_1(web, tmp_path, 
     assert client().lrem(timelines.key(reader), 0, post.pk) == 1
     assert results.tell(tmp_path) == 1
     said = capsys.readouterr().out
-    assert "timelines: 1 entries of" in said and f"missing: post {post.pk} of reader {reader}" in said
+    assert "timelines: 1 entries differ" in said and f"missing: post {post.pk} of reader {reader}" in said
     assert "requests failed" not in said and "none is here" not in said
     (tmp_path / "population.json").write_text(json.dumps({"after": 0, "accounts": []}))
     assert results.tell(tmp_path) == 1
@@ -126,24 +133,22 @@ def test_requests_that_fail_are_told_with_their_reasons_and_the_exit_code_is_1(w
 
 
 def test_a_load_is_started_and_stopped_on_locusts_page(web):
-    address = f"http://127.0.0.1:{still_free(None, 'the page')}"
-    words = ("--port", address.rpartition(":")[2], "--accounts", "200", "--history", "20")
-    command = start("loadtests", "ui", *words)
-    try:
+    port = str(still_free(None, "the page"))
+    address = f"http://127.0.0.1:{port}"
+
+    def shown(path: str = "/") -> str:
+        try:
+            return requests.get(address + path, timeout=10).text
+        except requests.ConnectionError:
+            return ""
+
+    with started("ui", "--port", port, "--accounts", "200", "--history", "20") as command:
         assert any(f"Locust's page: {address}" in line for line in command.stdout), "it says where"
-
-        def shown(path: str = "/") -> str:
-            try:
-                return requests.get(address + path, timeout=10).text
-            except requests.ConnectionError:
-                return ""
-
         eventually(lambda: "<title>Locust</title>" in shown(), "the page is there")
         asked = {"user_count": "20", "spawn_rate": "20", "run_time": "30s"}
         assert requests.post(f"{address}/swarm", data=asked, timeout=10).json()["success"]
         eventually(lambda: json.loads(shown("/stats/requests"))["total_rps"] > 0, "there are requests")
         assert requests.post(f"{address}/stop", timeout=10).json()["success"]
         said, _ = command.communicate("\n", timeout=90)
-        assert (command.returncode, said.splitlines()[-1]) == (0, "all of it is right")
-    finally:
-        run.end(command, seconds=10)
+    assert (command.returncode, said.splitlines()[-1]) == (0, "all of it is right")
+    assert not shown(), "the page is gone"
