@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,10 @@ def deliveries(folder: Path, moments: Sequence[Moment]) -> Iterator[tuple[float,
     """Of each moment the 99th percentile of the posts in the window before it."""
     with (folder / "deliveries.csv").open() as file:
         posts = [(float(row["at"]), float(row["milliseconds"])) for row in csv.DictReader(file)]
+    times = [at for at, _ in posts]
     for moment in moments:
-        took = sorted(ms for at, ms in posts if moment.at - WINDOW < at <= moment.at)
-        if took:
+        begin, end = (bisect_right(times, at) for at in (moment.at - WINDOW, moment.at))
+        if took := sorted(ms for _, ms in posts[begin:end]):
             yield moment.at, took[math.ceil(len(took) * 0.99) - 1]
 
 

@@ -69,6 +69,8 @@ def prepare(shape: Shape, *, size: int, history: int, folder: Path) -> int:
         {"id": str(pk), "name": name, "followers": followers, "following": following, "weight": people[number].weight}
         for number, pk, name, followers, following in found
     ]
+    if not made:
+        raise CommandError(f"of {size} accounts nobody follows another: a population needs more")
     made.sort(key=lambda one: (one["followers"], int(one["id"])))
     for one, token in zip(made, tokens([int(one["id"]) for one in made]), strict=True):
         one["token"] = token

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 from django.conf import settings
+from django.core.management.base import CommandError
 
 from feeds import timelines
 from feeds.models import Delivery, Post
@@ -99,6 +100,14 @@ def test_a_load_ends_with_0_and_its_files_say_what_came_of_it(web):
     assert "requests/s" in (settings.RUN_DIR / "chart.svg").read_text()
     assert "/api/v1/timelines/home" in (settings.RUN_DIR / "report.html").read_text()
     assert (settings.RUN_DIR / "population.json").stat().st_mode & 0o77 == 0, "it has tokens"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("size", "said"), [(1, "nobody follows another"), (1_000_000, "fewer than 1,000,000")])
+def test_a_population_too_small_or_too_large_is_refused(size, said, tmp_path):
+    with pytest.raises(CommandError, match=said):
+        population.prepare(shape.stored(), size=size, history=1, folder=tmp_path)
+    assert not list(tmp_path.iterdir()) and not Account.objects.exists()
 
 
 def test_a_timeline_that_is_wrong_is_told_and_the_exit_code_is_1(web, tmp_path, capsys):
