@@ -308,7 +308,7 @@ class Follower(Person):
 
 
 class Newcomer(Person):
-    """Registers, looks at a home that is not built yet (206), follows a few, looks again."""
+    """Registers, looks at a home that may not be built yet (206), follows a few, looks again."""
 
     weight = 1
     application: Account = {}
