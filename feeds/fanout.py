@@ -75,7 +75,7 @@ def plan(post_id: int, kind: str) -> int | None:
         WITH RECURSIVE due AS MATERIALIZED (
             SELECT d.id, p.author_id, p.deleted_at IS NULL AND p.home_mode = 'pull' AND d.kind = 'push' AS pulled
             FROM feeds_delivery d JOIN feeds_post p ON p.id = d.post_id
-            WHERE d.post_id = %(post_id)s AND d.kind = %(kind)s AND d.state = 'queued'
+            WHERE d.post_id = %(post_id)s AND d.kind = %(kind)s AND {likely("d.state = 'queued'")}
             FOR UPDATE OF d SKIP LOCKED),
         wanted AS (
             SELECT due.author_id FROM due JOIN feeds_post p ON p.id = %(post_id)s
@@ -251,11 +251,12 @@ def _calls(ranges: dict[Claim, Range]) -> Iterator[list[tuple[Claim, str]]]:
 
 def _claim(post_id: int, kind: str, batch_no: int) -> Claim | None:
     found = prepared(
-        """
+        f"""
         UPDATE feeds_batch b SET lease_no = lease_no + 1, attempts = attempts + 1,
             lease_until = now() + %(lease)s * interval '1 second', claimed_at = coalesce(claimed_at, now())
         FROM feeds_delivery d, feeds_post p
-        WHERE b.post_id = %(post_id)s AND b.kind = %(kind)s AND b.batch_no = %(batch_no)s AND b.state = 'open'
+        WHERE b.post_id = %(post_id)s AND b.kind = %(kind)s AND b.batch_no = %(batch_no)s
+          AND {likely("b.state = 'open'")}
           AND (b.lease_until IS NULL OR b.lease_until < now()) AND b.attempts < b.attempts_allowed
           AND d.post_id = b.post_id AND d.kind = b.kind AND p.id = b.post_id
         RETURNING b.lease_no, b.author_id, b.lo, b.hi, b.size, d.cut, p.visibility = 'direct',

@@ -98,16 +98,24 @@ _TAGS = """
 _ASKED = (
     "FROM unnest(%(posts)s::bigint[]) i (id) CROSS JOIN LATERAL (SELECT * FROM feeds_post WHERE id = i.id OFFSET 0) p"
 )
+# The followers are looked through where they are fewer than the listeners; else each listener is looked up among them.
 _HOMES = f"""
-    SELECT p.id, c.id {_ASKED} CROSS JOIN LATERAL (
+    SELECT p.id, c.id {_ASKED}
+    CROSS JOIN LATERAL (
+        SELECT is_active, followers_count > cardinality(%(listening)s::bigint[]) AS popular
+        FROM followers_account WHERE id = p.author_id OFFSET 0) a
+    CROSS JOIN LATERAL (
         SELECT p.author_id AS id WHERE p.author_id = ANY(%(listening)s::bigint[])
         UNION
         SELECT follower_id FROM followers_follow
-        WHERE followee_id = p.author_id AND follower_id = ANY(%(listening)s::bigint[])
+        WHERE NOT a.popular AND followee_id = p.author_id AND follower_id = ANY(%(listening)s::bigint[])
+        UNION
+        SELECT l.id FROM unnest(%(listening)s::bigint[]) l (id) WHERE a.popular AND {
+    exists("SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = l.id")
+}
         UNION
         SELECT f.account_id FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
         WHERE t.post_id = p.id AND f.account_id = ANY(%(listening)s::bigint[])) c
-    JOIN followers_account a ON a.id = p.author_id
     WHERE """
 _HOME = _HOMES + CANDIDATE.replace("%(viewer)s", "c.id")
 _HOME_ONCE = _HOMES + ADDRESSED.format(post="p").replace("%(viewer)s", "c.id")

@@ -157,7 +157,10 @@ class Post(models.Model):
 
     class Meta:
         indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["author", "-id"], condition=models.Q(deleted_at=None), name="post_of_author"),
+            # With the mode, so that a rebuild passes by what is pulled without a look at each.
+            models.Index(
+                fields=["author", "-id", "home_mode"], condition=models.Q(deleted_at=None), name="post_by_author"
+            ),
             models.Index(
                 fields=["-id"],
                 condition=models.Q(deleted_at=None, visibility="public", reblog_of=None),
@@ -271,7 +274,10 @@ class Favourite(models.Model):
 
     class Meta:
         constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["post", "account"], name="favourite_once")]
-        indexes: ClassVar[list[Any]] = [models.Index(fields=["account", "-id"], name="favourite_of_account")]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(fields=["account", "-id"], name="favourite_of_account"),
+            models.Index(fields=["post", "-id"], name="favourite_of_post"),
+        ]
 
 
 class Bookmark(models.Model):

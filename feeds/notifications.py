@@ -77,12 +77,15 @@ _CONVERSATION_MUTED = exists(
         WHERE account_id = n.account_id AND conversation_id = coalesce(p.conversation_id, p.id)"""
 )
 # A mute may leave notifications alone: so it is looked at here, and not HIDDEN of the post.
-_HIDES = """(EXISTS (
-        SELECT 1 FROM followers_block
-        WHERE (blocker_id, blocked_id) IN ((n.account_id, n.from_account_id), (n.from_account_id, n.account_id)))
-    OR EXISTS (
-        SELECT 1 FROM followers_mute WHERE account_id = n.account_id AND target_id = n.from_account_id
-          AND notifications AND (expires_at IS NULL OR expires_at > now())))"""
+_BLOCKED = exists(
+    """SELECT 1 FROM followers_block
+        WHERE (blocker_id, blocked_id) IN ((n.account_id, n.from_account_id), (n.from_account_id, n.account_id))"""
+)
+_MUTED = exists(
+    """SELECT 1 FROM followers_mute WHERE account_id = n.account_id AND target_id = n.from_account_id
+        AND notifications AND (expires_at IS NULL OR expires_at > now())"""
+)
+_HIDES = f"({_BLOCKED} OR {_MUTED})"
 
 
 def notify(event: str, concerned: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:

@@ -26,7 +26,7 @@ from django.utils import timezone
 from followers.models import Account
 
 from . import timelines
-from .database import rows
+from .database import about, rows
 from .models import Post
 from .outbox import ATTEMPTS
 from .timelines import Dump
@@ -96,7 +96,7 @@ Show = Callable[[int], None]
 
 def verify(*, sample: int | None = None, show: Show = lambda done: None) -> Report:
     """Every account's timeline, or those of `sample` active accounts. `show` is told how many accounts are done."""
-    report = Report(active=Account.objects.active().count())
+    report = Report(active=about(Account.objects.active()))
     return _compare_all(_everybody() if sample is None else _sample(sample), report, show)
 
 

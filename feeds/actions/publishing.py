@@ -181,8 +181,8 @@ def prune_keys() -> int:
     """Deletes idempotency keys that no longer count."""
     return swept(
         """
-        DELETE FROM feeds_idempotencykey WHERE id IN (
-            SELECT id FROM feeds_idempotencykey WHERE created_at < now() - %(kept)s ORDER BY created_at LIMIT %(slice)s)
+        DELETE FROM feeds_idempotencykey WHERE id = ANY(ARRAY(
+            SELECT id FROM feeds_idempotencykey WHERE created_at < now() - %(kept)s ORDER BY created_at LIMIT %(slice)s))
         """,
         kept=settings.KEEP_KEYS,
     )

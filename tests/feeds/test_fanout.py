@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import redis
-from django.db import connection
 
-from feeds import actions, deliveries, fanout, importing, reconciler, tasks, timelines
+from feeds import actions, deliveries, fanout, reconciler, tasks, timelines
 from feeds.models import Batch, Delivery, Kind, Outbox, Post
 from feeds.redis_client import client
 from followers import relationships
 from tests.factories import AccountFactory, PostFactory, follow, star
-from tests.feeds.test_posts import nodes, plan, remember
 
 pytestmark = pytest.mark.django_db
 PUSH = Kind.PUSH
@@ -266,35 +262,6 @@ def test_a_redis_that_takes_no_writes_costs_no_attempt_and_no_page(api, command,
 
 
 # Many posts in one message
-
-
-def test_a_batch_looks_at_its_own_part_of_the_follow_index_alone(settings):
-    """Other indexes look as good to PostgreSQL where many follow the same accounts."""
-    settings.FANOUT_BATCH = 100
-    authors = AccountFactory.create_batch(3)
-    for author in authors:
-        importing.make_audience(author, prefix="reader", size=3000, show=lambda done: None)
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE followers_follow")
-    post, small = PostFactory(author=authors[1]), PostFactory(author=AccountFactory())
-    follow(AccountFactory(), small.author)
-    asked = []
-    with connection.execute_wrapper(partial(remember, asked)):
-        fanout.plan_small([small.pk])
-        assert fanout.plan(post.pk, PUSH) == 30
-    for asking in asked:
-        looked = [node for node in nodes(plan(*asking)) if node.get("Relation Name") == "followers_follow"]
-        assert {node["Index Name"] for node in looked} <= {"follow_index", "follow_followers"}
-    asked = []
-    for number in (0, 7, 29):
-        claim = fanout._claim(post.pk, PUSH, number)
-        with connection.execute_wrapper(partial(remember, asked)):
-            fanout._read_range(claim)
-    for asking in asked:
-        for node in nodes(plan(*asking)):
-            if node.get("Relation Name") == "followers_follow":
-                assert node["Actual Rows"] + node.get("Rows Removed by Filter", 0) == 100, node
-                assert node["Index Name"] == "follow_index"
 
 
 def rows_of(*posts) -> list[int]:

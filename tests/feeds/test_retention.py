@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 
 import pytest
 from django.conf import settings as conf
@@ -13,7 +12,7 @@ from django.utils import timezone
 from feeds import actions, database, deliveries, fanout, notifications, outbox, reconciler, tasks
 from feeds.models import Batch, Delivery, IdempotencyKey, Kind, Notification, Outbox
 from tests.factories import AccountFactory, PostFactory, star
-from tests.feeds.test_posts import nodes, plan, remember
+from tests.postgresql import plans
 
 pytestmark = pytest.mark.django_db
 PUSH = Kind.PUSH
@@ -139,13 +138,12 @@ def fill() -> None:
 def test_what_goes_is_found_by_an_index_a_slice_at_a_time(monkeypatch, prune):
     monkeypatch.setattr(database, "SLICE", 50)
     fill()
-    asked: list = []
-    with connection.execute_wrapper(partial(remember, asked)):
+    with plans.watched() as asked:
         gone = prune()
     assert len(asked) == gone // 50 + 1 and gone > 100
-    for node in nodes(plan(*asked[0])):
-        assert "Seq Scan" not in node["Node Type"]
-        assert node["Actual Rows"] * node["Actual Loops"] <= 100, "no more than a slice is looked at"
+    for scan in asked[0].scans:
+        assert scan.index
+        assert scan.touched <= 100, "no more than a slice is looked at"
 
 
 def test_what_a_sweep_has_no_time_for_is_for_the_next_one(monkeypatch):
