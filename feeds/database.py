@@ -1,6 +1,7 @@
 """How the subjects talk SQL where the ORM has no words for it, and what counts as a failing store.
 
-Statements run in autocommit on the primary (the protocol counts on that), unless the caller opened a transaction.
+Statements run in autocommit on the primary (the protocol counts on that), unless the caller opened a transaction; reads
+that may lag on the replica that replicas.py has chosen.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -59,9 +63,27 @@ def likely(condition: str) -> str:
     return f"CASE WHEN {condition} THEN true ELSE false END"
 
 
+_asked_of: ContextVar[str] = ContextVar("asked_of", default=DEFAULT_DB_ALIAS)
+
+
+def asked_of() -> str:
+    """The alias of the database that is read: the primary, but for what replicas.py sends elsewhere."""
+    return _asked_of.get()
+
+
+@contextmanager
+def asking(alias: str) -> Iterator[None]:
+    """What is read meanwhile is asked of that database; what is written, or prepared, of the primary all the same."""
+    before = _asked_of.set(alias)
+    try:
+        yield
+    finally:
+        _asked_of.reset(before)
+
+
 def rows(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     """The rows that a SELECT, or a RETURNING, gives."""
-    with connection.cursor() as cursor:
+    with connections[asked_of()].cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.fetchall()
 

@@ -21,7 +21,7 @@ from followers.models import Account, FollowRequest
 
 from . import text
 from .database import exists, prepared, rows
-from .models import Mention, Post, PostTag, Tag, TagDay, TagFollow
+from .models import VISIBLE_JOINED, Mention, Post, PostTag, Tag, TagDay, TagFollow
 
 TAG_DAYS = 7
 FEATURED_AMONG = 1_000  # posts
@@ -71,6 +71,9 @@ _REFS = f"""
 """
 
 
+_VISIBLE_REFS = _REFS.replace("ORDER BY", f"WHERE {VISIBLE_JOINED.format(post='p', author='a')} ORDER BY")
+
+
 def ref(columns: Sequence[Any]) -> Ref:
     """A Ref of the columns of REF."""
     marks = columns[8:]
@@ -81,6 +84,12 @@ def ref(columns: Sequence[Any]) -> Ref:
 def refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
     """References to the posts as they are now, in the order given. Who may see them is for the caller to know."""
     found = prepared(_REFS, ids=post_ids, viewer=viewer.pk if viewer else None)
+    return [ref(columns) for columns in found]
+
+
+def visible_refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
+    """Likewise, to those that the viewer may see by now: the ids may be of a moment ago."""
+    found = prepared(_VISIBLE_REFS, ids=post_ids, viewer=viewer.pk if viewer else None)
     return [ref(columns) for columns in found]
 
 

@@ -14,6 +14,12 @@ http_seconds = Histogram(
 )
 rate_limits_skipped = Counter("feedsvc_rate_limits_skipped", "Counts for a rate limit that Redis did not take")
 rate_limited = Counter("feedsvc_rate_limited", "Requests that were refused since there were too many", ["limit"])
+replica_reads = Counter("feedsvc_replica_reads", "Reads that a replica of PostgreSQL answered")
+replica_fallbacks = Counter(
+    "feedsvc_replica_fallbacks",
+    "Reads that the primary answered since no replica was near enough (lagging), or one failed or was too slow (failed)",
+    ["reason"],
+)
 streaming_listeners = Gauge(
     "feedsvc_streaming_listeners", "Connections that listen to streams", multiprocess_mode="livesum"
 )

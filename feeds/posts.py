@@ -1,11 +1,13 @@
 """Posts as readers meet them: one by its id, an author's, a tag's, a list's, the public ones, the marked ones.
 
 All of it is read from PostgreSQL, at once, and passes the same two questions: may the viewer see it (`visible_to`), and,
-but for a profile and a post asked for by its id, does the viewer hide it (`not_hidden_from`).
+but for a profile and a post asked for by its id, does the viewer hide it (`not_hidden_from`). Candidates for anybody's
+pages may come from a replica, somewhat late; whether they may be shown the primary says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,8 +17,9 @@ from django.db.models import Count, F, Q
 from followers import graph
 from followers.models import Account, List
 
+from . import replicas
 from .database import likely, rows
-from .entities import Entity, Ref, hydrate, iso, refs
+from .entities import Entity, Ref, hydrate, iso, refs, visible_refs
 from .models import HIDDEN, ID_END, VISIBLE, Bookmark, Favourite, Post, PostQuerySet, Tag, TagFollow
 
 CONTEXT_MOST = 400  # posts above, and below, one whose conversation is asked for
@@ -71,7 +74,16 @@ def get_visible(viewer: Account | None, post_id: int) -> Post:
 
 def several(viewer: Account | None, post_ids: list[int]) -> list[Entity]:
     """Those of the posts that the viewer may see, in the order given, each once."""
-    seen = set(Post.objects.visible_to(viewer).filter(pk__in=post_ids).values_list("pk", flat=True))
+    return _those_of(Post.objects.visible_to(viewer), viewer, post_ids)
+
+
+def several_not_hidden(viewer: Account | None, post_ids: list[int]) -> list[Entity]:
+    """Likewise, without those that the viewer hides."""
+    return _those_of(Post.objects.visible_to(viewer).not_hidden_from(viewer), viewer, post_ids)
+
+
+def _those_of(shown: PostQuerySet, viewer: Account | None, post_ids: list[int]) -> list[Entity]:
+    seen = set(shown.filter(pk__in=post_ids).values_list("pk", flat=True))
     return hydrate(refs([post_id for post_id in dict.fromkeys(post_ids) if post_id in seen], viewer))
 
 
@@ -109,17 +121,22 @@ _NO_REPLY_TO_OTHERS = Q(in_reply_to_account=None) | Q(in_reply_to_account=F("aut
 
 def _page(posts: PostQuerySet, viewer: Account | None, cursor: Cursor) -> Page:
     found = posts.filter(id__lt=cursor.below, id__gt=cursor.above).order_by("id" if cursor.nearest else "-id")
-    return _shown(list(found.values_list("id", flat=True)[: cursor.limit + 1]), viewer, cursor)
+    return _shown(lambda: list(found.values_list("id", flat=True)[: cursor.limit + 1]), viewer, cursor)
 
 
-def _shown(ids: list[int], viewer: Account | None, cursor: Cursor) -> Page:
-    """The page of ids in the order in which they were read, one more than fit if there are more."""
+def _shown(ask: Callable[[], list[int]], viewer: Account | None, cursor: Cursor) -> Page:
+    """The page of the ids in the order in which `ask` reads them, one more than fit if there are more.
+
+    Who signed in reads what they wrote themselves, at once. For anybody else the ids may be of a moment ago, and are asked
+    about once more; the links go by what was read.
+    """
+    ids = replicas.read(ask) if viewer is None else ask()
     more, ids = len(ids) > cursor.limit, ids[: cursor.limit]
     if cursor.nearest:
         ids.reverse()
     older = bool(ids) and (cursor.nearest or more)
     return Page(
-        refs(ids, viewer),
+        visible_refs(ids, viewer) if viewer is None else refs(ids, viewer),
         next_max_id=ids[-1] if older else None,
         prev_min_id=ids[0] if ids else None,
     )
@@ -192,23 +209,22 @@ def _merged(
 
     `table` says where a source's posts are, `key` is the index's column to go by.
     """
-    found = rows(
-        f"""
+    statement = f"""
         SELECT DISTINCT p.id FROM unnest(%(sources)s::bigint[]) s (id) CROSS JOIN LATERAL (
             SELECT p.id FROM {table}
               AND {key} < %(below)s AND {key} > %(above)s
               AND {likely(where)} AND {VISIBLE.format(post="p")} AND NOT {HIDDEN.format(post="p")}
             ORDER BY {key} {{order}} LIMIT %(count)s) p
         ORDER BY p.id {{order}} LIMIT %(count)s
-        """.format(order="ASC" if cursor.nearest else "DESC"),
-        sources=sources,
-        viewer=viewer.pk if viewer else None,
-        below=cursor.below,
-        above=cursor.above,
-        count=cursor.limit + 1,
-        **values,
-    )
-    return _shown([post_id for (post_id,) in found], viewer, cursor)
+        """.format(order="ASC" if cursor.nearest else "DESC")
+    values |= {
+        "sources": sources,
+        "viewer": viewer.pk if viewer else None,
+        "below": cursor.below,
+        "above": cursor.above,
+        "count": cursor.limit + 1,
+    }
+    return _shown(lambda: [post_id for (post_id,) in rows(statement, **values)], viewer, cursor)
 
 
 def favourites(viewer: Account, cursor: graph.Cursor) -> Page:

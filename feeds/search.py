@@ -1,7 +1,7 @@
 """Finding posts by their words, accounts and tags by the beginning of their names.
 
-Posts are found through the rows that `index` writes, somewhat later than they are written; accounts and tags in their own
-rows, at once. Words are matched as they are ('simple' configuration), each as a beginning.
+Posts are found through the rows that `index` writes, somewhat later than they are written, maybe on a replica; accounts and
+tags in their own rows, at once. Words are matched as they are ('simple' configuration), each as a beginning.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from django.contrib.postgres.search import SearchQuery
 
 from followers.models import Account
 
+from . import replicas
 from .database import changed, rows
 from .entities import local_name
 from .models import Post, PostTag, SearchEntry, Tag
@@ -88,7 +89,10 @@ def count_tags(tag_ids: list[int]) -> int:
 def posts(
     viewer: Account | None, query: str, *, limit: int, offset: int = 0, author_id: int | None = None
 ) -> list[int]:
-    """Ids of the posts (of one author) that hold all words of the query, or words that begin so; newest first."""
+    """Ids of the posts (of one author) that hold all words of the query, or words that begin so; newest first.
+
+    As of a moment ago: who shows them asks posts.py which of them may be shown.
+    """
     words = WORDS.findall(query)
     if not words:
         return []
@@ -97,7 +101,7 @@ def posts(
     found = Post.objects.visible_to(viewer).not_hidden_from(viewer).filter(pk__in=matching)
     if author_id is not None:
         found = found.filter(author=author_id)
-    return list(found.order_by("-id").values_list("pk", flat=True)[offset : offset + limit])
+    return replicas.read(lambda: list(found.order_by("-id").values_list("pk", flat=True)[offset : offset + limit]))
 
 
 def accounts(viewer: Account | None, query: str, *, limit: int, offset: int = 0, following: bool = False) -> list[int]:

@@ -56,10 +56,15 @@ def _url(name: str, *schemes: str) -> str:
     return _address(name, _given(name), *schemes)
 
 
+def _several(name: str, value: str, *schemes: str) -> list[str]:
+    """Of several servers, with a semicolon between them."""
+    each, parts = f"{name}, each address of it,", value.split(";")
+    return [_address(each if len(parts) > 1 else name, part, *schemes) for part in parts]
+
+
 def _urls(name: str, *schemes: str) -> list[str]:
-    """Of several servers, with a semicolon between them: where one does not answer, the next one may."""
-    each, parts = f"{name}, each address of it,", _given(name).split(";")
-    urls = [_address(each if len(parts) > 1 else name, part, *schemes) for part in parts]
+    """Where one does not answer, the next one may."""
+    urls = _several(name, _given(name), *schemes)
     if len({url[:4] for url in urls}) > 1:
         raise EnvError(f"{name} must name brokers of one kind: all of them redis://, or all of them amqp://")
     return urls
@@ -129,6 +134,12 @@ try:
 
     # -- servers
     DATABASE_URL = _url("DATABASE_URL", "postgres", "postgresql")
+    _replicas = env.str("DATABASE_REPLICA_URLS", "")
+    DATABASE_REPLICA_URLS = (
+        _several("DATABASE_REPLICA_URLS", _replicas, "postgres", "postgresql") if _replicas else []
+    )  # for reads that may lag
+    # Seconds. With more, a replica is not asked.
+    REPLICA_MAX_LAG = env.int("REPLICA_MAX_LAG", 5, validate=validate.Range(min=1, max=300))
     REDIS_URL = _url("REDIS_URL", "redis", "rediss", "unix")  # home timelines
     CACHE_URL = _url("CACHE_URL", "redis", "rediss", "unix")
     BROKERS = _urls("CELERY_BROKER_URL", "redis", "rediss", "amqp", "amqps")
@@ -259,25 +270,38 @@ if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
 
-_database: Any = dj_database_url.parse(
-    DATABASE_URL, engine="feedsvc.postgresql", conn_max_age=None, conn_health_checks=True
-)
-DATABASES: dict[str, Any] = {
-    "default": {
-        **_database,
+
+def postgresql(url: str, *, statement_timeout: str, **options: Any) -> dict[str, Any]:
+    """Django's settings of a database."""
+    found: Any = dj_database_url.parse(url, engine="feedsvc.postgresql", conn_max_age=None, conn_health_checks=True)
+    return {
+        **found,
         "OPTIONS": {
-            **_database.get("OPTIONS", {}),  # of the address: sslmode, sslrootcert
+            **found.get("OPTIONS", {}),  # of the address: sslmode, sslrootcert
             "connect_timeout": 3,
             "application_name": "feedsvc",
             # Every wait has a bound. A page, a claim and a batch's range take milliseconds.
             # What is prepared (database.prepared, and nothing else) is planned once per connection. Of a merge join with one
             # row PostgreSQL guesses that it ends soon; for the newest of a million accounts it walks past all the others.
-            "options": "-c statement_timeout=20s -c lock_timeout=10s -c jit=off -c enable_mergejoin=off"
+            "options": f"-c statement_timeout={statement_timeout} -c lock_timeout=10s -c jit=off -c enable_mergejoin=off"
             " -c plan_cache_mode=force_generic_plan",
             "prepare_threshold": sys.maxsize,
+            **options,
         },
     }
+
+
+def replica(url: str) -> dict[str, Any]:
+    """Likewise. There is the primary, too: what takes this one long is asked of that."""
+    return {**postgresql(url, statement_timeout="2s", connect_timeout=2, patience=2.5), "TEST": {"MIRROR": "default"}}
+
+
+DATABASES: dict[str, Any] = {
+    "default": postgresql(DATABASE_URL, statement_timeout="20s"),
+    **{f"replica{number}": replica(url) for number, url in enumerate(DATABASE_REPLICA_URLS, 1)},
 }
+REPLICAS = [alias for alias in DATABASES if alias != "default"]
+DATABASE_ROUTERS = ["feeds.replicas.Router"]
 
 CACHES = {
     "default": {

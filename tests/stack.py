@@ -34,6 +34,8 @@ OURS = (
         "TRUST_PROXY",
         "METRICS_TOKEN",
         "WORKERS",
+        "DATABASE_REPLICA_URLS",
+        "REPLICA_MAX_LAG",
     ),
 )
 

@@ -31,6 +31,8 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
         ("ENVIRONMENT", {"ENVIRONMENT": "staging"}),
         ("RATE_LIMITS", {"RATE_LIMITS": "perhaps"}),
         ("DATABASE_URL", {"DATABASE_URL": "sqlite:///x"}),
+        ("DATABASE_REPLICA_URLS", {"DATABASE_REPLICA_URLS": "postgres://a/x;redis://b"}),
+        ("REPLICA_MAX_LAG", {"REPLICA_MAX_LAG": "0"}),
         ("REDIS_URL", {"REDIS_URL": "redis://127.0.0.1:port"}),
         ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "http://127.0.0.1"}),
         ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "amqp://127.0.0.1;"}),

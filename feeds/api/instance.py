@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from feeds import actions, database, entities
+from feeds import actions, database, entities, replicas
 from feeds.models import Post
 from followers.models import Account
 
@@ -176,7 +176,7 @@ def _thumbnail() -> str:
 
 def _counted() -> dict[str, int]:
     """Looked at once a minute at most; what there are very many of is estimated (database.about)."""
-    return cache.get_or_set("instance:counted", _count, COUNTED_FOR) or _count()
+    return cache.get_or_set("instance:counted", lambda: replicas.read(_count), COUNTED_FOR) or _count()
 
 
 def _count() -> dict[str, int]:

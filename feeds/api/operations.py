@@ -22,7 +22,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from feeds import logs, outbox, reconciler, timelines, verify
+from feeds import logs, outbox, reconciler, replicas, timelines, verify
 from feeds.metrics import http_seconds
 from feeds.models import Heartbeat
 
@@ -80,6 +80,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
     ahead_of_ours = clocks()
     parts = {"postgresql": "postgresql" in ahead_of_ours, "redis": "redis" in ahead_of_ours and timelines.ping()}
     parts |= {"cache": _cache(), "broker": _broker()}
+    if settings.REPLICAS:
+        parts["replicas"] = all(lag <= settings.REPLICA_MAX_LAG for lag in replicas.lags().values())
     seen = _seen() if parts["postgresql"] else set()
     parts |= {part: part in seen for part in ("relay", "workers", "beat")}
     parts["clocks"] = spread(ahead_of_ours) <= APART
@@ -187,6 +189,12 @@ class Waiting(Collector):
         for name, seconds in clocks().items() if found else ():
             skew.add_metric([name], seconds)
         yield skew
+        behind = GaugeMetricFamily(
+            "feedsvc_replica_lag_seconds", "Seconds that a replica is behind, at most", labels=["replica"]
+        )
+        for replica, seconds in replicas.lags().items() if found else ():
+            behind.add_metric([replica], seconds)
+        yield behind
         for name, value in verify.last_look().items():
             yield GaugeMetricFamily(f"feedsvc_timeline_{name}", f"{name.replace('_', ' ')}: verify_sample", value=value)
 

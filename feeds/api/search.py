@@ -28,16 +28,17 @@ class Search(APIView):
         author, post_id = _named(query)
         if author:
             account_ids = [] if post_id else search.named(viewer, author)
-            post_ids, tags = [post_id] if post_id else [], []
+            statuses, tags = posts.several(viewer, [post_id] if post_id else []), []
         else:
             following = flag(request, "following")
             account_ids = search.accounts(viewer, query, following=following, **some) if "accounts" in wanted else []
             post_ids = search.posts(viewer, query, author_id=_author(request), **some) if "statuses" in wanted else []
+            statuses = posts.several_not_hidden(viewer, post_ids)
             tags = search.tags(query, **some) if "hashtags" in wanted else []
         return Response(
             {
                 "accounts": [serializers.account(entity) for entity in entities.accounts(account_ids)],
-                "statuses": [serializers.status(entity, viewer) for entity in posts.several(viewer, post_ids)],
+                "statuses": [serializers.status(entity, viewer) for entity in statuses],
                 "hashtags": [serializers.tag(entity, viewer) for entity in entities.tags(tags, viewer)],
             }
         )

@@ -1,7 +1,12 @@
-"""Django's PostgreSQL, but for how it finds out whether a connection still works: before each request, and each task."""
+"""Django's PostgreSQL, but for how it finds out whether a connection still works: before each request, and each task.
+
+Of a replica no answer is waited for any longer than the option `patience` says, in seconds, since there is another server.
+"""
 
 import select
 import time
+from functools import partial
+from typing import Any
 
 from django.db.backends.postgresql import base
 
@@ -10,6 +15,14 @@ GOOD_FOR = 0.1  # seconds: no server ends and is back within it, so that what en
 
 class DatabaseWrapper(base.DatabaseWrapper):
     good_until = 0.0  # by the monotonic clock
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        patience = conn_params.pop("patience", None)
+        connection = super().get_new_connection(conn_params)
+        if patience is not None:
+            # statement_timeout is for the server to keep, which may be frozen, or cut off.
+            connection.wait = partial(connection.wait, timeout=patience)
+        return connection
 
     def is_usable(self) -> bool:
         """A server that has ended the connection has said so, or closed it. Only where there is something to be read is it
