@@ -74,7 +74,7 @@ def unfollow(*, follower_id: int, followee_id: int) -> Follow | None:
     FollowRequest.objects.filter(follower=follower_id, followee=followee_id).delete()
     found = Follow.objects.filter(follower_id=follower_id, followee_id=followee_id).first()
     if found:
-        Follow.objects.filter(pk=found.pk).delete()
+        Follow.objects.filter(pk=found.pk, followee_id=followee_id).delete()
         ListMember.objects.filter(list__owner=follower_id, account=followee_id).delete()
         _count(follower_id, followee_id, -1)
     return found
