@@ -10,9 +10,10 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
+from oauth2_provider.models import AccessToken
 from rest_framework.test import APIClient
 
-from followers.models import Account
+from followers.models import Account, Application
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +43,19 @@ def test_an_account_that_exists_gets_another_token_and_stays_as_it_is():
     assert "exists already" in lines[0]
     assert Account.objects.count() == 1
     assert {verify(token).status_code for token in (first, lines[-1])} == {200}
+
+
+def test_a_token_is_of_no_application_that_somebody_registered_under_its_name():
+    for _ in range(2):
+        form = {
+            "client_name": "command line",
+            "redirect_uris": "urn:ietf:wg:oauth:2.0:oob",
+            "scopes": "read write profile",
+        }
+        assert APIClient().post("/api/v1/apps", form).status_code == 200
+    strangers = set(Application.objects.values_list("pk", flat=True))
+    assert verify(create_account("alice", "--token")[-1]).status_code == 200
+    assert AccessToken.objects.get().application_id not in strangers
 
 
 def test_staff_is_made_of_a_new_account_and_of_an_old_one():

@@ -16,6 +16,9 @@ from feeds.api.auth import issue_token
 from followers.models import Account, Application
 
 SCOPES = "read write profile"
+CLIENT_ID = (
+    "command-line"  # of the application that its tokens are of: nobody can register that one, as they could a name
+)
 
 
 class Command(BaseCommand):
@@ -85,9 +88,9 @@ def set_password(account: Account, password: str) -> None:
 def new_token(account: Account) -> str:
     """The text of a new token. Only its checksum is stored: each call makes another one, and all of them are good."""
     application, _ = Application.objects.get_or_create(
-        name="command line",
-        user=None,
+        client_id=CLIENT_ID,
         defaults={
+            "name": "command line",
             "client_type": Application.CLIENT_CONFIDENTIAL,
             "redirect_uris": "urn:ietf:wg:oauth:2.0:oob",
             "scopes": SCOPES,
