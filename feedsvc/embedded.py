@@ -262,32 +262,41 @@ def rabbitmq(run_dir: Path) -> list[Program]:
     """Erlang's port mapper, which RabbitMQ would start as a daemon of everybody's, and itself."""
     folder = run_dir / "rabbitmq"
     port = urlsplit(read_env(run_dir)["CELERY_BROKER_URL"]).port or 0
+    erlang = erlang_env(folder, epmd_port=port + 1)
+    return [
+        port_mapper(erlang),
+        rabbitmq_node("rabbitmq", "feedsvc", folder, run_dir / "rabbitmq.conf", dist_port=port + 2, erlang=erlang),
+    ]
+
+
+def erlang_env(home: Path, *, epmd_port: int) -> dict[str, str]:
+    """For Erlang's programs that shall know each other, by a cookie in `home`, and nobody else."""
+    return {"HOME": str(home), "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(epmd_port)}
+
+
+def port_mapper(erlang: Mapping[str, str]) -> Program:
+    return Program("epmd", dies_with_parent("epmd"), env=erlang)
+
+
+def rabbitmq_node(
+    name: str, node: str, folder: Path, conf: Path, *, dist_port: int, erlang: Mapping[str, str]
+) -> Program:
+    """A RabbitMQ: `node`@localhost, with its data in the folder. Other nodes reach it at `dist_port`."""
     env = {
-        "HOME": str(folder),  # where Erlang keeps the cookie by which its programs know each other
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "ERL_EPMD_PORT": str(port + 1),
-        "RABBITMQ_DIST_PORT": str(port + 2),
+        **erlang,
+        "RABBITMQ_DIST_PORT": str(dist_port),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-        "RABBITMQ_NODENAME": "feedsvc@localhost",
+        "RABBITMQ_NODENAME": f"{node}@localhost",
         "RABBITMQ_MNESIA_BASE": str(folder / "data"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_CONFIG_FILE": str(run_dir / "rabbitmq.conf"),
+        "RABBITMQ_CONFIG_FILE": str(conf),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "none"),
         "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, rather than its parent
     }
-    return [
-        Program("epmd", dies_with_parent("epmd"), env=env),
-        # Where it finds no port mapper it starts one as a daemon, which nobody would end.
-        Program(
-            "rabbitmq",
-            dies_with_parent(
-                "sh", "-c", 'until epmd -names > /dev/null; do sleep 0.05; done; exec "$0"', str(RABBITMQ)
-            ),
-            stop_seconds=20,
-            env=env,
-        ),
-    ]
+    # Where it finds no port mapper it starts one as a daemon, which nobody would end.
+    waits = 'until epmd -names > /dev/null; do sleep 0.05; done; exec "$0"'
+    return Program(name, dies_with_parent("sh", "-c", waits, str(RABBITMQ)), stop_seconds=20, env=env)
 
 
 def has_rabbitmq() -> bool:

@@ -18,6 +18,7 @@ from django.conf import settings
 
 from feedsvc.run import Instance
 from tests.chaos import check
+from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
 from tests.chaos.world import FAKETIME, FAST, FULL, Graph, House
 from tests.conftest import database_url, eventually, workers_answer
@@ -56,9 +57,11 @@ def _runs(mark: pytest.Mark) -> bool:
 
 
 @pytest.fixture
-def house(inhabited: Instance, transactional_db: None) -> Iterator[House]:
+def house(inhabited: Instance, transactional_db: None, request: pytest.FixtureRequest) -> Iterator[House]:
     """The service's processes with fault points, running on the tests' database."""
-    house = House(inhabited, FULL if FULL_SIZE else FAST, database_url(), SEED)
+    mark = request.node.get_closest_marker("scenario")
+    cluster = Cluster(settings.RUN_DIR / "cluster") if mark.kwargs.get("cluster") else None
+    house = House(inhabited, FULL if FULL_SIZE else FAST, database_url(), SEED, cluster)
     house.set_up()
     yield house
     house.faults.disarm()
@@ -69,7 +72,7 @@ def chaos(house: House, request: pytest.FixtureRequest) -> Chaos:
     mark = request.node.get_closest_marker("scenario")
     chaos = Chaos(house, Graph.make(house.scale), *mark.args)
     eventually(chaos.answers, "the web process answers", 60)
-    eventually(workers_answer, "three workers answer", 90)
+    eventually(house.cluster.served if house.cluster else workers_answer, "three workers answer", 90)
     return chaos
 
 
@@ -100,7 +103,7 @@ class Chaos:
             yield load
             healed = time.monotonic()
             load.wait(after, seconds=60)
-        seconds = check.rest(healed)
+        seconds = check.rest(healed, self.house.broker_url)
         self.faults += self.house.faults.happened()
         self.house.faults.disarm()
         self.verdict = check.check(load, self.graph, self.house.url, lossy=lossy, moving=moving)

@@ -408,3 +408,43 @@ def test_killed_before_a_backlog(chaos):
             eventually(claimed.exists, "it works on one")
             chaos.house.kill("worker-bulk")
             chaos.faults += 1
+
+
+@scenario(
+    35,
+    "of three RabbitMQs in a cluster the one is killed (-9) that leads the queues, then its successor",
+    on=("rabbitmq",),
+    fast=("rabbitmq",),
+    cluster=True,
+)
+def test_a_node_of_a_cluster_killed(chaos):
+    cluster = chaos.house.cluster
+    queues = cluster.queues()
+    assert _copies(queues) == dict.fromkeys(settings.CELERY_TASK_QUEUES, 3)
+    leaders = []
+    with chaos.under_load() as load:
+        for _ in range(2):
+            leaders.append(queues["fanout"]["leader"])
+            with chaos.house.down(f"rabbit-{leaders[-1][0]}", crash=True):
+                chaos.faults += 1
+                load.wait(40)
+            cluster.wait()
+            queues = cluster.queues()
+    assert leaders[0] != leaders[1], "another one has taken over"
+    assert _slowest(load) < 2, "a POST does not wait for the broker"
+    eventually(lambda: set(_copies(cluster.queues()).values()) == {3}, "the nodes are back, and have all queues")
+
+
+@scenario(36, "two of three RabbitMQs are killed (-9) while posts come in", on=("rabbitmq",), cluster=True)
+def test_most_of_a_cluster_killed(chaos):
+    with chaos.under_load() as load:
+        with chaos.house.down("rabbit-a", "rabbit-b", crash=True):
+            chaos.faults += 2
+            load.wait(100)
+        chaos.house.cluster.wait()
+    assert _slowest(load) < 2, "a POST does not wait for the broker"
+
+
+def _copies(queues) -> dict[str, int]:
+    """Of how many nodes that are up each quorum queue has a copy."""
+    return {name: len(queue["online"]) for name, queue in queues.items() if queue["type"] == "quorum"}

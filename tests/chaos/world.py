@@ -25,6 +25,7 @@ from feedsvc import embedded, run
 from feedsvc.run import Instance
 from followers.models import Account
 from tests import factories
+from tests.chaos.cluster import Cluster
 from tests.chaos.points import Fault
 from tests.conftest import BROKER, eventually
 
@@ -108,8 +109,13 @@ class Faults:
 class House:
     """The service's processes: what tests do to them, and what is left in the broker."""
 
-    def __init__(self, services: Instance, scale: Scale, database_url: str, seed: int) -> None:
+    def __init__(
+        self, services: Instance, scale: Scale, database_url: str, seed: int, cluster: Cluster | None = None
+    ) -> None:
+        """With a cluster that one is the broker."""
         self.services = services
+        self.cluster = cluster
+        self.broker_url = cluster.url if cluster else settings.CELERY_BROKER_URL
         self.scale = scale
         self.random = random.Random(seed)
         self.folder = settings.RUN_DIR / "faults"
@@ -119,11 +125,17 @@ class House:
         self.url = self.env["BASE_URL"] = f"http://127.0.0.1:{settings.PORT}"
         # Results have a server of their own, so that they can be lost alone: the cache's, another database of it.
         self.env["CELERY_RESULT_BACKEND"] = urlunsplit(urlsplit(settings.CACHE_URL)._replace(path="/1"))
+        if cluster:
+            self.env["CELERY_BROKER_URL"] = cluster.url
 
     def set_up(self, **env: str) -> None:
         """Lets the service consist of the processes with the fault points in them, and starts it."""
         programs = run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=self.env | env)
-        self.services.add(*(replace(program, command=_with_points(program.command)) for program in programs))
+        nodes = self.cluster.programs if self.cluster else []
+        self.services.add(*nodes, *(replace(program, command=_with_points(program.command)) for program in programs))
+        if self.cluster:
+            self.services.start(*(node.name for node in nodes))
+            self.cluster.wait()  # a queue is laid on the nodes that are there
         self.services.start(*self.services.services)
 
     def set_up_skewed(self, name: str, offset: str) -> None:
