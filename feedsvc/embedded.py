@@ -270,8 +270,16 @@ def rabbitmq(run_dir: Path) -> list[Program]:
 
 
 def erlang_env(home: Path, *, epmd_port: int) -> dict[str, str]:
-    """For Erlang's programs that shall know each other, by a cookie in `home`, and nobody else."""
-    return {"HOME": str(home), "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(epmd_port)}
+    """For Erlang's programs that shall know each other, by a cookie in `home`, and nobody else.
+
+    Where one finds no port mapper it would start one as a daemon, which nobody would end.
+    """
+    return {
+        "HOME": str(home),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_AFLAGS": "-start_epmd false",
+    }
 
 
 def port_mapper(erlang: Mapping[str, str]) -> Program:
@@ -294,7 +302,6 @@ def rabbitmq_node(
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "none"),
         "RABBITMQ_ALLOW_INPUT": "1",  # so that the script becomes the server, rather than its parent
     }
-    # Where it finds no port mapper it starts one as a daemon, which nobody would end.
     waits = 'until epmd -names > /dev/null; do sleep 0.05; done; exec "$0"'
     return Program(name, dies_with_parent("sh", "-c", waits, str(RABBITMQ)), stop_seconds=20, env=env)
 

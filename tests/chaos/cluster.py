@@ -72,7 +72,12 @@ class Cluster:
         """What rabbitmqctl says, about whichever node answers."""
         for program in self.programs[1:]:
             done = subprocess.run(
-                [TOOL, *command], env=os.environ | program.env, capture_output=True, text=True, timeout=90, check=False
+                embedded.dies_with_parent(TOOL, *command),
+                env=os.environ | program.env,
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
             )
             if done.returncode == 0:
                 return done.stdout
