@@ -5,6 +5,7 @@ import os
 import time
 from typing import Any
 
+from amqp.exceptions import ResourceLocked
 from celery import Celery, bootsteps
 from celery.signals import (
     after_task_publish,
@@ -21,6 +22,8 @@ from django.db.backends.signals import connection_created
 from feeds import logs
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "feedsvc.settings")
+
+NAME_TAKEN = 2  # seconds until a worker whose name another one has tries again
 
 log = logging.getLogger("feeds.worker")
 
@@ -62,6 +65,17 @@ class Consumer(consumer.Consumer):
 
     class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc,valid-type]  # a class, which Celery's types don't say
         default_steps = [step for step in consumer.Consumer.Blueprint.default_steps if "DelayedDelivery" not in step]
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Celery tries again at once, for ever. On RabbitMQ the queue for commands to a worker, of its name, is its alone."""
+        if isinstance(exc, ResourceLocked):
+            log.error(
+                "another worker is named %s, or RabbitMQ has not noticed yet that this one was cut off; trying again. "
+                "Each needs a name of its own: -n",
+                self.hostname,
+            )
+            time.sleep(NAME_TAKEN)
+        super().on_connection_error_after_connected(exc)
 
 
 class DeadLetters(bootsteps.StartStopStep):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,7 +18,7 @@ from django.db import connection
 
 from feeds.models import Outbox
 from feedsvc.celery import app
-from feedsvc.run import Instance
+from feedsvc.run import ROOT, Instance, end
 from tests.conftest import children, eventually, forget_messages, messages
 from tests.e2e.test_pipeline import delivery, home, publish, tasks_of
 from tests.factories import star
@@ -94,3 +96,18 @@ def test_the_queue_of_what_is_set_apart_is_there_whenever_rabbitmq_is(workers: I
             return False
 
     eventually(there, "the workers have declared it", 60)
+
+
+def test_a_worker_whose_name_another_one_has_says_so_and_waits_for_it(workers: Instance, tmp_path: Path) -> None:
+    program, log = workers.services["worker-fanout"], tmp_path / "log"
+    with log.open("w") as said:
+        second = subprocess.Popen(
+            program.command, env=os.environ | program.env, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
+        )
+    try:
+        eventually(lambda: "another worker is named worker-fanout@" in log.read_text(), "it says so", 60)
+        workers.stop("worker-fanout")
+        eventually(lambda: " ready." in log.read_text(), "it works", 60)
+    finally:
+        end(second, seconds=15)
+        workers.start("worker-fanout")
