@@ -107,6 +107,19 @@ def about(queryset: QuerySet[Any]) -> int:
     return max(found, int(planned["Plan"]["Plan Rows"]))
 
 
+@contextmanager
+def alone(lock: int) -> Iterator[bool]:
+    """Whether the caller is inside by itself: of all who come with the same number, on all machines, one is let in, and
+    nobody waits.
+    """
+    [(inside,)] = rows("SELECT pg_try_advisory_lock(%(lock)s)", lock=lock)
+    try:
+        yield inside
+    finally:
+        if inside:
+            rows("SELECT pg_advisory_unlock(%(lock)s)", lock=lock)
+
+
 SLICE = 5_000  # rows that one statement deletes: its locks, and what it writes, are soon done with
 SWEEP_SECONDS = 3  # that one sweep takes at most: what is left is for the next one
 

@@ -26,11 +26,12 @@ from . import (
     timelines,
     verify,
 )
-from .database import STORE_ERRORS, rows
+from .database import STORE_ERRORS, alone
 from .models import Heartbeat, Kind
 from .streaming import DELETE, EDIT, NOTIFICATION, UPDATE, Event
 
-RECONCILER = 0x6665656473  # the advisory lock's number: "feeds"
+RECONCILER = 0x6665656473  # an advisory lock's number: "feeds"
+BROOM = RECONCILER + 1
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +172,9 @@ def rebuild_timeline(row_ids: Rows) -> list[str]:
 def reconcile() -> dict[str, int]:
     """Beat's sweep: finishes what a fault left open. One at a time, for thrift; two at once do no harm."""
     Heartbeat.objects.record("workers")
-    if not rows("SELECT pg_try_advisory_lock(%(lock)s)", lock=RECONCILER)[0][0]:
-        return {}
-    try:
+    with alone(RECONCILER) as inside:
+        if not inside:
+            return {}
         reopened = reconciler.reopen()  # before their batches are sent: else these find nothing to finish
         nudged = reconciler.nudge()
         for key in nudged:
@@ -186,8 +187,6 @@ def reconcile() -> dict[str, int]:
             "resent": outbox.resend(),
             "swept": timelines.sweep() or 0,
         }
-    finally:
-        rows("SELECT pg_advisory_unlock(%(lock)s)", lock=RECONCILER)
 
 
 @shared_task(name="evict_inactive")
@@ -205,11 +204,14 @@ def verify_sample() -> str:
 
 @shared_task(name="prune")
 def prune() -> dict[str, int]:
-    """Beat's broom: what nobody will ask for any more."""
-    return {
-        "outbox": outbox.prune(),
-        "batches": reconciler.prune(),
-        "notifications": notifications.prune(),
-        "keys": actions.prune_keys(),
-        "sign_ins": actions.prune_sign_ins(),
-    }
+    """Beat's broom: what nobody will ask for any more. One at a time: two would wait for each other's rows."""
+    with alone(BROOM) as inside:
+        if not inside:
+            return {}
+        return {
+            "outbox": outbox.prune(),
+            "batches": reconciler.prune(),
+            "notifications": notifications.prune(),
+            "keys": actions.prune_keys(),
+            "sign_ins": actions.prune_sign_ins(),
+        }

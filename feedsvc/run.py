@@ -93,7 +93,7 @@ def run(run_dir: Path, command: Sequence[str], lock: IO[str]) -> int:
             say("starting " + (", ".join(instance.stores) or "no stores: all of them are given"))
             instance.start(*instance.stores)
             migrate()
-            instance.add(*services(run_dir, host=host, port=port))
+            instance.add(*services(host=host, port=port))
             say("starting " + ", ".join(instance.services))
             instance.start(*instance.services)
             wait_healthy(instance, host=host, port=port)
@@ -103,7 +103,7 @@ def run(run_dir: Path, command: Sequence[str], lock: IO[str]) -> int:
             say("stopping")
 
 
-def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | None = None) -> list[Program]:
+def services(*, host: str, port: str, env: Mapping[str, str] | None = None) -> list[Program]:
     """The processes of the service; `env` comes on top of the runner's own environment."""
     python = sys.executable
     granian = (python, "-m", "granian", "--interface", "wsgi", "feedsvc.wsgi:application")
@@ -139,7 +139,7 @@ def services(run_dir: Path, *, host: str, port: str, env: Mapping[str, str] | No
         "streaming": (python, "-m", "feedsvc.asgi"),
         "relay": (python, "manage.py", "relay"),
         **serving,
-        "beat": (*celery, "beat", "-s", str(run_dir / "beat-schedule"), "--pidfile="),
+        "beat": (*celery, "beat"),
     }
     return [
         # With supervisord gone the stores go too: no use in a worker that wants to finish its task, which comes again.

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import dj_database_url
+from celery.schedules import crontab
 from environs import Env, EnvError, validate
 
 from feedsvc import workers
@@ -444,11 +445,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     if ON_REDIS
     else {"confirm_publish": True, "read_timeout": 10, "write_timeout": 10, "connect_timeout": 2}
 )
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {"task": "reconcile", "schedule": RECONCILE_EVERY, "options": {"expires": RECONCILE_EVERY}},
-    "evict_inactive": {"task": "evict_inactive", "schedule": 3600, "options": {"expires": 3600}},
-    "verify_sample": {"task": "verify_sample", "schedule": 600, "options": {"expires": 600}},
-    "prune": {"task": "prune", "schedule": 60, "options": {"expires": 60}},
+    "evict_inactive": {"task": "evict_inactive", "schedule": crontab(minute="0"), "options": {"expires": 3600}},
+    "verify_sample": {"task": "verify_sample", "schedule": crontab(minute="*/10"), "options": {"expires": 600}},
+    "prune": {"task": "prune", "schedule": crontab(), "options": {"expires": 60}},
 }
 
 LOGGING = {

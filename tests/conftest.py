@@ -142,7 +142,7 @@ def _processes(inhabited: Instance) -> Instance:
 def serve(services: Instance, **env: str) -> None:
     """Let the service's processes be those with these settings. None is started; those that are there already go on."""
     env = {"DATABASE_URL": database_url(), "CELERY_RESULT_BACKEND": RESULTS, "LOG_FORMAT": "json", **SMALL, **env}
-    services.add(*run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=env))
+    services.add(*run.services(host="127.0.0.1", port=str(settings.PORT), env=env))
 
 
 @pytest.fixture
@@ -155,10 +155,10 @@ def workers(_processes: Instance, transactional_db: None) -> Iterator[Instance]:
     eventually(lambda: not Delivery.objects.exclude(state="closed").exists(), "all deliveries are closed")
 
 
-def workers_answer() -> bool:
-    """All three of them."""
+def workers_answer(many: int = 3) -> bool:
+    """So many of them."""
     try:
-        return len(app.control.inspect(timeout=1, limit=3).ping() or ()) == 3
+        return len(app.control.inspect(timeout=1, limit=many).ping() or ()) == many
     except (redis.ConnectionError, OSError, OperationalError):  # of a broker that a test before this one stopped
         return False
 

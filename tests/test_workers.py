@@ -13,7 +13,7 @@ from feedsvc import run, workers
 
 
 def commands(**env: str) -> dict[str, str]:
-    programs = run.services(run.ROOT, host="127.0.0.1", port="8000", env=env)
+    programs = run.services(host="127.0.0.1", port="8000", env=env)
     return {program.name: " ".join(program.command) for program in programs if program.name.startswith("worker")}
 
 

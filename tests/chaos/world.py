@@ -130,7 +130,7 @@ class House:
 
     def set_up(self, **env: str) -> None:
         """Lets the service consist of the processes with the fault points in them, and starts it."""
-        programs = run.services(settings.RUN_DIR, host="127.0.0.1", port=str(settings.PORT), env=self.env | env)
+        programs = run.services(host="127.0.0.1", port=str(settings.PORT), env=self.env | env)
         nodes = self.cluster.programs if self.cluster else []
         self.services.add(*nodes, *(replace(program, command=_with_points(program.command)) for program in programs))
         if self.cluster:

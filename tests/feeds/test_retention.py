@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.conf import settings as conf
 from django.db import connection
@@ -155,3 +156,12 @@ def test_what_a_sweep_has_no_time_for_is_for_the_next_one(monkeypatch):
     assert tasks.prune()["keys"] == 1
     assert tasks.prune()["keys"] == 1
     assert tasks.prune()["keys"] == 0
+
+
+@pytest.mark.parametrize(("task", "lock"), [(tasks.prune, tasks.BROOM), (tasks.reconcile, tasks.RECONCILER)])
+def test_of_two_sweeps_at_once_one_is_let_in(task, lock):
+    """Two beats send them at the same moment."""
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [lock])
+        assert task() == {}
+    assert task()

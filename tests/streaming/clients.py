@@ -22,8 +22,10 @@ Event = tuple[str, Any]
 class Events:
     """A stream's events, as they come; None when the other side has closed it."""
 
-    def __init__(self, path: str, token: str = "", headers: dict[str, str] | None = None, **params: str) -> None:
-        self.connection = http.client.HTTPConnection(ADDRESS, timeout=60)
+    def __init__(
+        self, path: str, token: str = "", headers: dict[str, str] | None = None, address: str = ADDRESS, **params: str
+    ) -> None:
+        self.connection = http.client.HTTPConnection(address, timeout=60)
         shown = {"Authorization": f"Bearer {token}"} if token else {}
         query = f"?{urlencode(params)}" if params else ""
         self.connection.request("GET", f"{ROOT}/{path}{query}", headers={**shown, **(headers or {})})
