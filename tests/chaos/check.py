@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 from django.conf import settings
 from django.db.models import F, Sum
+from kombu import Connection
 
 from feeds import timelines
 from feeds.models import Batch, Delivery, Notification, Outbox, Post
-from feedsvc.celery import app
 from tests import factories
 from tests.chaos.load import Load
 from tests.chaos.world import Graph
@@ -40,32 +41,32 @@ class Verdict:
         return not (self.lost or self.doubled or self.ghosts or self.wrong)
 
 
-def rest(since: float, broker_url: str) -> float:
+def rest(since: float, connect: Callable[[], Connection]) -> float:
     """Seconds from `since` until nothing is left to be done: outbox, deliveries and queues are empty."""
     deadline = time.monotonic() + HEALS_WITHIN
-    while left := what_is_left(broker_url):
+    while left := what_is_left(connect):
         assert time.monotonic() < deadline, f"not at rest within {HEALS_WITHIN} s: {left}"
         time.sleep(0.1)
     return time.monotonic() - since
 
 
-def what_is_left(broker_url: str) -> dict[str, int]:
+def what_is_left(connect: Callable[[], Connection]) -> dict[str, int]:
     left = {
         "outbox": Outbox.objects.filter(done_at=None).count(),
         "deliveries": Delivery.objects.exclude(state="closed").count(),
         "batches": Batch.objects.filter(state="open").count(),
     }
     if not any(left.values()):
-        left["messages"] = waiting_messages(broker_url)
+        left["messages"] = waiting_messages(connect)
     return {name: count for name, count in left.items() if count}
 
 
-def waiting_messages(broker_url: str) -> int:
+def waiting_messages(connect: Callable[[], Connection]) -> int:
     """Messages in the queues, of a Redis broker also those that a worker took and did not acknowledge.
 
     What RabbitMQ set apart is not waiting for anybody.
     """
-    with app.connection_for_read(broker_url) as broker:
+    with connect() as broker:
         channel: Any = broker.default_channel
         queues = [name for name in settings.CELERY_TASK_QUEUES if name != "dead"]
         if settings.ON_REDIS:

@@ -103,7 +103,7 @@ class Chaos:
             yield load
             healed = time.monotonic()
             load.wait(after, seconds=60)
-        seconds = check.rest(healed, self.house.broker_url)
+        seconds = check.rest(healed, self.house.connect)
         self.faults += self.house.faults.happened()
         self.house.faults.disarm()
         self.verdict = check.check(load, self.graph, self.house.url, lossy=lossy, moving=moving)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import requests
 from celery import current_app
 from django.conf import settings
 from django.db.models.functions import Now
@@ -428,6 +429,7 @@ def test_a_node_of_a_cluster_killed(chaos):
             with chaos.house.down(f"rabbit-{leaders[-1][0]}", crash=True):
                 chaos.faults += 1
                 load.wait(40)
+                assert requests.get(f"{chaos.house.url}/healthz", timeout=10).json()["parts"]["broker"] == "up"
             cluster.wait()
             queues = cluster.queues()
     assert leaders[0] != leaders[1], "another one has taken over"

@@ -22,6 +22,7 @@ from django.conf import settings
 
 from feeds import importing
 from feedsvc import embedded, run
+from feedsvc.celery import app
 from feedsvc.run import Instance
 from followers.models import Account
 from tests import factories
@@ -115,7 +116,7 @@ class House:
         """With a cluster that one is the broker."""
         self.services = services
         self.cluster = cluster
-        self.broker_url = cluster.url if cluster else settings.CELERY_BROKER_URL
+        self.connect = cluster.connect if cluster else app.connection_for_read
         self.scale = scale
         self.random = random.Random(seed)
         self.folder = settings.RUN_DIR / "faults"
