@@ -41,6 +41,7 @@ class Machine:
             "WORKERS": WORKERS,
             "OUTBOX_IN_FLIGHT": "2",  # a process for fan-outs on each of two machines
             **env,
+            "BASE_URL": self.url,  # no proxy is in front of them
         }
         programs = run.services(host="127.0.0.1", port=str(self.port), env=self.env)
         self.programs = [

@@ -84,14 +84,14 @@ class Chaos:
         self.faults = 0  # injected from outside; those at fault points are counted by themselves
         self.verdict = check.Verdict()
 
-    def answers(self) -> bool:
+    def answers(self, url: str | None = None) -> bool:
         try:
-            return requests.get(f"{self.house.url}/healthz", timeout=2).status_code == 200
+            return requests.get(f"{url or self.house.url}/healthz", timeout=2).status_code == 200
         except requests.RequestException:
             return False
 
     def load(self, **values: float) -> Load:
-        return Load(self.house.url, self.graph, seed=SEED, **{"rate": self.house.scale.rate, **values})
+        return Load(self.house.urls, self.graph, seed=SEED, **{"rate": self.house.scale.rate, **values})
 
     @contextmanager
     def under_load(
@@ -106,7 +106,7 @@ class Chaos:
         seconds = check.rest(healed, self.house.connect)
         self.faults += self.house.faults.happened()
         self.house.faults.disarm()
-        self.verdict = check.check(load, self.graph, self.house.url, lossy=lossy, moving=moving)
+        self.verdict = check.check(load, self.graph, self.house.urls[0], lossy=lossy, moving=moving)
         rows.append(Row(self.number, self.title, self.faults, seconds, self.verdict))
         assert self.verdict.faultless, self.verdict
         assert self.verdict.acknowledged >= before + after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -54,9 +55,10 @@ class Caller:
 class Load:
     """Posts at a steady rate until it is left. A client whose try failed tries again, under the same Idempotency-Key."""
 
-    def __init__(self, url: str, graph: Graph, *, rate: float, seed: int, large_every: int = 12) -> None:
-        self.root = url
-        self.url = f"{url}/api/v1/statuses"
+    def __init__(self, urls: list[str], graph: Graph, *, rate: float, seed: int, large_every: int = 12) -> None:
+        """Each try goes to the next of the urls, those of all web processes."""
+        self.root = urls[0]
+        self.turns = itertools.cycle(f"{url}/api/v1/statuses" for url in urls)
         self.graph = graph
         self.rate = rate
         self.random = random.Random(seed)
@@ -118,7 +120,7 @@ class Load:
         began = time.monotonic()
         try:
             answer = requests.post(
-                self.url,
+                next(self.turns),
                 json={"status": post.text},
                 headers={
                     "Authorization": f"Bearer {self.graph.tokens[post.author]}",

@@ -447,6 +447,22 @@ def test_most_of_a_cluster_killed(chaos):
     assert _slowest(load) < 2, "a POST does not wait for the broker"
 
 
+@scenario(37, "of two machines with all processes each one is switched off (-9), then the other one")
+def test_machines_switched_off(chaos):
+    machines = chaos.house.set_up_machines()
+    for machine in machines:
+        eventually(lambda machine=machine: chaos.answers(machine.url), "its web process answers", 60)
+    with chaos.under_load() as load:
+        for machine in machines:
+            names = [program.name for program in machine.programs]
+            for name in names:
+                chaos.house.kill(name)
+            with chaos.house.down(*names):
+                chaos.faults += 1
+                load.wait(100)
+            eventually(lambda machine=machine: chaos.answers(machine.url), "its web process answers", 60)
+
+
 def _copies(queues) -> dict[str, int]:
     """Of how many nodes that are up each quorum queue has a copy."""
     return {name: len(queue["online"]) for name, queue in queues.items() if queue["type"] == "quorum"}

@@ -29,6 +29,7 @@ from tests import factories
 from tests.chaos.cluster import Cluster
 from tests.chaos.points import Fault
 from tests.conftest import BROKER, eventually
+from tests.machines import Machine
 
 WORKERS = ("worker-fanout", "worker-bulk", "worker")
 FAKETIME = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
@@ -124,6 +125,7 @@ class House:
         self.faults = Faults(self.folder)
         self.env = {"DATABASE_URL": database_url, "FAULTS": str(self.folder), **scale.env}
         self.url = self.env["BASE_URL"] = f"http://127.0.0.1:{settings.PORT}"
+        self.urls = [self.url]  # of all web processes
         # Results have a server of their own, so that they can be lost alone: the cache's, another database of it.
         self.env["CELERY_RESULT_BACKEND"] = urlunsplit(urlsplit(settings.CACHE_URL)._replace(path="/1"))
         if cluster:
@@ -138,6 +140,16 @@ class House:
             self.services.start(*(node.name for node in nodes))
             self.cluster.wait()  # a queue is laid on the nodes that are there
         self.services.start(*self.services.services)
+
+    def set_up_machines(self) -> list[Machine]:
+        """The service on two machines, each with all of the processes."""
+        folder = run.empty(settings.RUN_DIR / "machines")
+        machines = [Machine(number, folder / str(number), self.env) for number in (1, 2)]
+        programs = [program for machine in machines for program in machine.programs]
+        self.services.add(*(replace(program, command=_with_points(program.command)) for program in programs))
+        self.services.start(*self.services.services)
+        self.urls = [machine.url for machine in machines]
+        return machines
 
     def set_up_skewed(self, name: str, offset: str) -> None:
         """The service with one program whose wall clock is wrong by `offset`, such as +1h."""
@@ -309,7 +321,7 @@ def _with_points(command: tuple[str, ...]) -> tuple[str, ...]:
     if "worker" in words:
         words[words.index("feedsvc")] = "tests.chaos.points"
     if "relay" in words:
-        words[words.index("manage.py") - 1 :] = [sys.executable, "-m", "tests.chaos.points", "relay"]
+        words[words.index("relay") - 2 :] = [sys.executable, "-m", "tests.chaos.points", "relay"]
     return tuple(words)
 
 
