@@ -70,7 +70,8 @@ class Command(BaseCommand):
         self.failures += 1
         if what != self.away:
             self.away, self.away_since = what, time.monotonic()
-            log.warning("%s is away, what is due waits in the outbox: %s", what, str(error).strip())
+            why = str(error).strip() or type(error).__name__  # a connection that RabbitMQ lost has no words
+            log.warning("%s is away, what is due waits in the outbox: %s", what, why)
 
     def recovered(self) -> None:
         log.info("%s is back after %.0f s", self.away, time.monotonic() - self.away_since)
