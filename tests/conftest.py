@@ -141,7 +141,8 @@ def _processes(inhabited: Instance) -> Instance:
 
 def serve(services: Instance, **env: str) -> None:
     """Let the service's processes be those with these settings. None is started; those that are there already go on."""
-    env = {"DATABASE_URL": database_url(), "CELERY_RESULT_BACKEND": RESULTS, "LOG_FORMAT": "json", **SMALL, **env}
+    addresses = {"DATABASE_URL": database_url(), "CELERY_RESULT_BACKEND": RESULTS}
+    env = {**addresses, "LOG_FORMAT": "json", "TMPDIR": str(settings.RUN_DIR), **SMALL, **env}
     services.add(*run.services(host="127.0.0.1", port=str(settings.PORT), env=env))
 
 

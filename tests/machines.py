@@ -1,7 +1,7 @@
 """Machines, as far as the service can tell: each with all of its processes, and with nothing else of its own.
 
 They are told by the environment alone where the stores are. Home and working directory are a folder in which nobody may
-write, not even root.
+write, not even root. Of temporary files Celery makes one, and deletes it at once: its processes have memory in common by it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class Machine:
         self.env = {
             **{name: getattr(settings, name) for name in OURS},
             **dict.fromkeys(("RUN_DIR", "HOME"), str(folder)),
-            "TMPDIR": str(
-                self.temporary
-            ),  # a worker's processes have memory in common by a file there, deleted at once
+            "TMPDIR": str(self.temporary),
             "PYTHONPATH": str(run.ROOT),
             "PORT": str(self.port),
             "STREAMING_PORT": str(self.port + 1),

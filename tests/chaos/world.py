@@ -123,7 +123,12 @@ class House:
         self.folder = settings.RUN_DIR / "faults"
         self.folder.mkdir(exist_ok=True)
         self.faults = Faults(self.folder)
-        self.env = {"DATABASE_URL": database_url, "FAULTS": str(self.folder), **scale.env}
+        self.env = {
+            "DATABASE_URL": database_url,
+            "FAULTS": str(self.folder),
+            "TMPDIR": str(settings.RUN_DIR),
+            **scale.env,
+        }
         self.url = self.env["BASE_URL"] = f"http://127.0.0.1:{settings.PORT}"
         self.urls = [self.url]  # of all web processes
         # Results have a server of their own, so that they can be lost alone: the cache's, another database of it.
