@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -29,11 +30,13 @@ def set_apart(*row_ids: int) -> None:
 
 
 @pytest.fixture
-def dead(transactional_db: Any) -> None:
+def dead(transactional_db: Any) -> Iterator[None]:
     """Nothing is set apart, and no worker runs."""
     with app.connection_for_write() as connection:
         for queue in app.amqp.queues.values():  # as workers do
             queue(connection.default_channel).declare()
+    forget_messages()
+    yield
     forget_messages()
 
 
