@@ -31,9 +31,12 @@ REDIS_AWAY = (
     redis.TimeoutError,
     redis.exceptions.ReadOnlyError,  # a replica that was, or will be, the master
     redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ClusterDownError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.RedisClusterException,  # none of the nodes can be reached, or none has the slot
+    redis.exceptions.AskError,  # or MOVED: a slot that does not come to rest
+    redis.exceptions.TryAgainError,
 )
-"""Redis is gone or late, or can't be written to for now."""
+"""Redis is gone or late, or can't be written to for now; or a cluster is being rebuilt."""
 
 STORE_ERRORS = (OperationalError, InterfaceError, *REDIS_AWAY)
 """PostgreSQL or Redis is gone or late: the work is given back, to be done again soon."""

@@ -53,6 +53,30 @@ def _address(name: str, value: str, *schemes: str) -> str:
     return value
 
 
+CLUSTER = ("redis+cluster", "rediss+cluster")
+
+
+def _nodes(name: str) -> list[str]:
+    """Of redis+cluster://user:password@host:port,host:port?options an address for each node; of a single Redis none."""
+    if not _given(name).startswith(tuple(f"{scheme}://" for scheme in CLUSTER)):
+        return []
+    scheme, _, rest = _given(name).partition("+cluster://")
+    try:
+        parts = urlsplit(f"//{rest}")
+    except ValueError as wrong:
+        raise EnvError(f"{name} is not an address: {wrong}") from wrong
+    login, at, hosts = parts.netloc.rpartition("@")
+    if parts.path.strip("/") not in ("", "0"):
+        raise EnvError(f"{name} must name no database: a cluster has no other than 0")
+    options = f"?{parts.query}" if parts.query else ""
+    nodes = [_address(name, f"{scheme}://{login}{at}{host}{options}", scheme) for host in hosts.split(",")]
+    if not all(urlsplit(node).hostname for node in nodes):
+        raise EnvError(
+            f"{name} must name nodes of the cluster, with commas between them: redis+cluster://host:port,host:port"
+        )
+    return nodes
+
+
 def _url(name: str, *schemes: str) -> str:
     return _address(name, _given(name), *schemes)
 
@@ -141,7 +165,9 @@ try:
     )  # for reads that may lag
     # Seconds. With more, a replica is not asked.
     REPLICA_MAX_LAG = env.int("REPLICA_MAX_LAG", 5, validate=validate.Range(min=1, max=300))
-    REDIS_URL = _url("REDIS_URL", "redis", "rediss", "unix")  # home timelines
+    REDIS_NODES = _nodes("REDIS_URL")  # of a cluster: some of them know the others
+    # Home timelines.
+    REDIS_URL = _given("REDIS_URL") if REDIS_NODES else _url("REDIS_URL", "redis", "rediss", "unix", *CLUSTER)
     CACHE_URL = _url("CACHE_URL", "redis", "rediss", "unix")
     BROKERS = _urls("CELERY_BROKER_URL", "redis", "rediss", "amqp", "amqps")
     CELERY_BROKER_USE_SSL = _broker_tls(BROKERS)
@@ -186,7 +212,8 @@ RESEND_AFTER = LEASE * 3 // 2  # seconds until the relay sends a task again that
 # Pushes to a timeline until it is put in order, and trimmed: a lower number costs pushes, a higher one pages. So many entries
 # more than TIMELINE_LIMIT may lie there; readers never see them.
 TIDY_EVERY = 32
-PUSH_CHUNK = 1_000  # followers per script call: longer calls make readers wait
+# Followers per script call: longer calls make readers wait. In a cluster they are dealt out to 128 calls.
+PUSH_CHUNK = 10_000 if REDIS_NODES else 1_000
 CHORD_MEMBERS = 200  # batches per chord; a larger fan-out comes in waves
 
 INSTALLED_APPS = [

@@ -39,8 +39,9 @@ BROKER = "broker" if settings.ON_REDIS else "rabbitmq"  # the program
 
 @pytest.hookimpl(trylast=True)  # of what is asked for
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What only makes sense on RabbitMQ is none of a session on Redis; that for which something is missing is left out."""
+    """What only makes sense on RabbitMQ, or in a cluster, is none of a session without; what misses something is left out."""
     others = _marked(items, "rabbitmq") if settings.ON_REDIS else []
+    others += [] if settings.REDIS_NODES else _marked(items, "cluster")
     config.stash[LEFT_OUT] = []
     for marker, what, there, get in (
         ("browser", "in a browser", shutil.which("chromium") and shutil.which("chromedriver"), GET_CHROMIUM),

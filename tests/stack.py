@@ -1,6 +1,7 @@
 """The stores under the tests: a pytest plugin that starts a PostgreSQL and three Valkeys for one session.
 
-BROKER=rabbitmq has it start a RabbitMQ, too, for the end-to-end tests.
+BROKER=rabbitmq has it start a RabbitMQ, too, for the end-to-end tests, and TIMELINES=cluster a cluster of three masters and
+three replicas, which home timelines are in.
 
 Loaded by `-p tests.stack` (pyproject.toml), early enough that Django's settings find the addresses. Everything lives in
 a new folder .run/test-... and is gone at the end, also when pytest is killed. The `services` fixture is the running
@@ -9,6 +10,7 @@ Instance: end-to-end tests add the service's processes to it, and stop, kill and
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from feeds.management.bench import nodes
 from feedsvc import embedded, run
 
 FOLDERS = run.ROOT / ".run"
@@ -39,6 +42,9 @@ OURS = (
     ),
 )
 
+ON_CLUSTER = os.environ.get("TIMELINES") == "cluster"
+MASTERS, REPLICAS = 3, 3
+
 instance: run.Instance
 
 
@@ -50,7 +56,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
             os.environ.pop(name, None)
         os.environ |= {"ENVIRONMENT": "development", "RATE_LIMITS": "off"}
         if options.collectonly:
-            os.environ |= embedded.addresses(embedded.needed(broker()), {})  # well formed, and nobody is there
+            os.environ |= embedded.addresses(embedded.needed(asked()), {})  # well formed, and nobody is there
+            if ON_CLUSTER:
+                os.environ["REDIS_URL"] = "redis+cluster://127.0.0.1:1"
         else:
             start()
     return (yield)
@@ -67,15 +75,33 @@ def start() -> None:
     end.callback(shutil.rmtree, run_dir, ignore_errors=True)
     try:
         lock = end.enter_context(run.locked(run_dir))
-        os.environ["PORT"] = embedded.prepare(run_dir, broker(), fsync=False)["PORT"]
-        instance = end.enter_context(run.Instance(run_dir, embedded.stores(run_dir, broker()), lock=lock))
+        ports, password = nodes.free_ports(MASTERS + REPLICAS) if ON_CLUSTER else [], secrets.token_urlsafe(24)
+        if ports:
+            masters = ",".join(f"127.0.0.1:{port}" for port in ports[:MASTERS])
+            os.environ["REDIS_URL"] = f"redis+cluster://:{password}@{masters}"
+        os.environ["PORT"] = embedded.prepare(run_dir, asked(), fsync=False)["PORT"]
+        stores = [*embedded.stores(run_dir, asked()), *(node(run_dir, port, password) for port in ports)]
+        instance = end.enter_context(run.Instance(run_dir, stores, lock=lock))
         instance.start(*instance.stores)
+        if ports:
+            nodes.form(ports, password, masters=MASTERS)
     except embedded.Unfit as reason:
         raise pytest.UsageError(str(reason)) from None
 
 
-def broker() -> dict[str, str]:
-    return {"BROKER": os.environ.get("BROKER", "redis")}
+def asked() -> dict[str, str]:
+    """Which stores the session is to have."""
+    return {"BROKER": os.environ.get("BROKER", "redis"), "REDIS_URL": os.environ.get("REDIS_URL", "")}
+
+
+def node(run_dir: Path, port: int, password: str) -> embedded.Program:
+    """One of the cluster's servers, which is named after its port."""
+    folder = run_dir / f"node-{port}"
+    folder.mkdir(mode=0o700)
+    conf = nodes.CONF.format(port=port, bus=port + 1, password=password, folder=embedded.escaped(folder))
+    embedded.write_private(folder / "conf", conf)
+    command = embedded.dies_with_parent(str(embedded.valkey_server()), str(folder / "conf"))
+    return embedded.Program(folder.name, command, stop_signal="KILL")  # as a fault stops it; it has nothing to save
 
 
 def sweep() -> None:

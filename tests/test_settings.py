@@ -34,6 +34,10 @@ def start(**env: str) -> subprocess.CompletedProcess[str]:
         ("DATABASE_REPLICA_URLS", {"DATABASE_REPLICA_URLS": "postgres://a/x;redis://b"}),
         ("REPLICA_MAX_LAG", {"REPLICA_MAX_LAG": "0"}),
         ("REDIS_URL", {"REDIS_URL": "redis://127.0.0.1:port"}),
+        ("REDIS_URL", {"REDIS_URL": "redis+cluster://127.0.0.1:7000,127.0.0.1:port"}),
+        ("name nodes", {"REDIS_URL": "redis+cluster://127.0.0.1:7000,"}),
+        ("no database", {"REDIS_URL": "redis+cluster://127.0.0.1:7000/1"}),
+        ("redis+cluster://", {"REDIS_URL": "http+cluster://127.0.0.1:7000"}),
         ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "http://127.0.0.1"}),
         ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "amqp://127.0.0.1;"}),
         ("CELERY_BROKER_URL", {"CELERY_BROKER_URL": "redis://127.0.0.1;redis://127.0.0.1:port"}),
@@ -63,6 +67,21 @@ def test_brokers_of_one_kind_may_be_several(urls):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("url", "nodes"),
+    [
+        ("redis://a:7000", []),
+        (
+            "redis+cluster://feeds:word@a:7000,[::1]:7001",
+            ["redis://feeds:word@a:7000", "redis://feeds:word@[::1]:7001"],
+        ),
+        ("rediss+cluster://a?ssl_ca_certs=/ca.pem", ["rediss://a?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"]),
+    ],
+)
+def test_home_timelines_may_lie_in_a_cluster(url, nodes):
+    assert said_by("print(s.REDIS_NODES)", REDIS_URL=url) == str(nodes)
+
+
 def test_each_of_celerys_settings_has_its_reason():
     names = {name.removeprefix("CELERY_").lower() for name in dir(settings) if name.startswith("CELERY_")}
     text = (settings.BASE_DIR / "docs/operations.md").read_text().partition("## Why Celery")[2]
@@ -85,13 +104,16 @@ def test_production_starts_with_a_secret_and_hosts_and_without_the_password_gran
     ],
 )
 def test_clients_are_told_where_to_stream(env, url):
-    line = "from django.conf import settings as s; print(s.STREAMING_URL)"
+    assert said_by("print(s.STREAMING_URL)", **env) == url
+
+
+def said_by(line: str, **env: str) -> str:
     started = subprocess.run(
-        [sys.executable, "-c", line],
+        [sys.executable, "-c", f"from django.conf import settings as s; {line}"],
         env=os.environ | {"DJANGO_SETTINGS_MODULE": "feedsvc.settings"} | env,
         text=True,
         capture_output=True,
         timeout=30,
         check=True,
     )
-    assert started.stdout.strip() == url
+    return started.stdout.strip()

@@ -114,6 +114,10 @@ local function trim(key)
   call('RPUSH', key, 'c:' .. cut .. ':' .. reign)
 end
 
+-- Of scripts for many readers: 'home:' of the first key, which is just that; or, in a cluster, a bucket's 'home:{BUCKET}:', of
+-- which the node is asked whether it has all of that slot; or the timeline itself, of a reader who is asked for alone.
+local function prefix() return string.match(KEYS[1], '^[^{]+') end
+
 local tags = {} -- by bucket: to make a number into a string costs as much as half a push
 local function key_of(prefix, reader)
   local bucket = reader % 128

@@ -1,12 +1,12 @@
 -- Adds posts to the timelines of many readers, where they exist. Never creates one.
--- KEYS[1] the prefix of the keys, KEYS[2] the reign under which the timelines of all others were swept away
+-- KEYS[1] the prefix of the keys; KEYS[2] the reign under which the timelines of all others were swept away, if that is known
 -- ARGV deadline (unix ms, 0: none), then for each post its id and its readers ('1,2,3')
 -- That a key exists proves its reign only once it is swept; before, each mark is looked at, which costs half as much again.
 -- Returns for each post how many of its readers have a timeline (not how many were changed: a second run says the same),
 -- or nothing if late.
 
 if late(ARGV[1]) then return false end
-local prefix, swept = KEYS[1], call('GET', KEYS[2]) == reign
+local prefix, swept = prefix(), KEYS[2] and call('GET', KEYS[2]) == reign
 local delivered = {}
 for argument = 2, #ARGV, 2 do
   local id, found = ARGV[argument], 0

@@ -1,11 +1,11 @@
 -- Takes one post out of the timelines of many readers. Needs no deadline: a dead post stays dead.
 -- KEYS[1] the prefix of the keys    ARGV post id, readers ('1,2,3')
 -- In a tidy timeline the id has one place, found by halving: LREM alone would compare it with all of them.
--- Returns how many timelines exist.
+-- Returns how many timelines exist, in a list.
 
-local id, found = ARGV[1], 0
+local prefix, id, found = prefix(), ARGV[1], 0
 for reader in string.gmatch(ARGV[2], '%d+') do
-  local key = key_of(KEYS[1], reader)
+  local key = key_of(prefix, reader)
   local mark = mark_of(key)
   if cover_of(mark) then
     tidy(key)
@@ -16,4 +16,4 @@ for reader in string.gmatch(ARGV[2], '%d+') do
   end
   if mark then found = found + 1 end
 end
-return found
+return {found}

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ import trustme
 from django.conf import settings
 from kombu import Connection
 
+from feeds.management.bench import nodes
 from feeds.models import Delivery
 from feedsvc import embedded, run
 from feedsvc.run import Instance, healthy
@@ -65,6 +66,24 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store(certificates: Path) -> Iterator[Store]:
     """A Redis that speaks TLS alone, and knows the users of docs/operations.md and one that may do everything."""
+    with started(certificates, {}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(certificates: Path) -> Iterator[Store]:
+    """Such a one that is a cluster, by itself."""
+    bus = embedded.still_free(None, "redis")
+    own = {"cluster-enabled": "yes", "cluster-port": bus, "cluster-config-file": "nodes.conf", "tls-cluster": "yes"}
+    with started(certificates, own) as found:
+        root = redis.Redis.from_url(found.url("root"), decode_responses=True)
+        root.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: nodes.is_well(root), "it has all slots")
+        yield found
+
+
+@contextmanager
+def started(certificates: Path, own: dict[str, Any]) -> Iterator[Store]:
     port = embedded.still_free(None, "redis")
     lines = [f"{name}{PASSWORD} {rules}" for name, rules in USERS]
     lines += ["user default off", f"user root on >{PASSWORD} ~* &* +@all"]
@@ -80,6 +99,7 @@ def store(certificates: Path) -> Iterator[Store]:
         "aclfile": certificates / "users.acl",
         "save": '""',
         "dir": certificates,
+        **own,
     }
     (certificates / "redis.conf").write_text("".join(f"{name} {value}\n" for name, value in conf.items()))
     command = embedded.dies_with_parent("redis-server", str(certificates / "redis.conf"))
@@ -136,6 +156,32 @@ def test_a_post_goes_its_whole_way_over_tls_by_users_who_may_do_no_more(
         assert not refused
     finally:
         _processes.stop(*names)
+
+
+def test_a_cluster_is_reached_over_tls_by_a_user_who_may_do_no_more(cluster: Store) -> None:
+    """All verbs of a stored timeline, in a process of its own, whose settings name the cluster."""
+    lines = """
+import django
+django.setup()
+from feeds import timelines as t
+import time
+ids = [1 << 50, 2 << 50]
+assert t.ping() and abs(t.clock() - time.time()) < 5
+assert t.build_empty("7,8,9") == 3 and t.push_many([(ids[0], "7,8,10"), (ids[1], "9")], deadline=0) == [2, 1]
+t.purge([ids[1]], "9")
+assert t.sweep() == 3 and t.sweep() is None
+assert t.page(7, below=3 << 50, above=0, count=9).ids == t.ids(8).ids == [ids[0]] and t.dump([9])[0].state == "built"
+assert t.remove(ids[0], "7,8,9") == 3 and t.sync(7, add=[ids[1]], remove=[], floor=0, deadline=0)
+t.begin(8, "token")
+assert t.fill(8, "token", add=ids, remove=[]) and t.finish(8, "token", cover=0)
+t.evict([7, 8, 9])
+"""
+    root = redis.Redis.from_url(cluster.url("root"))
+    root.acl_log_reset()
+    url = cluster.url("timelines").replace("rediss://", "rediss+cluster://").replace("/0?", "?")
+    env = os.environ | {"DJANGO_SETTINGS_MODULE": "feedsvc.settings", "REDIS_URL": url}
+    subprocess.run([sys.executable, "-c", lines], env=env, timeout=30, check=True)
+    assert root.acl_log() == []
 
 
 def up(service: str) -> Any:

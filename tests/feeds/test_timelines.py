@@ -6,11 +6,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from feeds import timelines
 from feeds.models import ID_END
-from feeds.redis_client import client, own
+from feeds.redis_client import client, own, own_to, owner
 
 READER = 7
 IDS = [(1_795_000_000_000 << 16) + n * 32 for n in range(20)]
@@ -135,7 +136,8 @@ def test_a_sweep_drops_timelines_of_other_reigns_once_and_a_failover_asks_for_an
     assert timelines.sweep() is None
     assert timelines.push(IDS[1], "7,8,9", deadline=0) == 2
     assert page().ids == [IDS[1], IDS[0]]
-    client().set(timelines.SWEPT, "0123456789ab")  # as a promoted replica has it
+    for swept in timelines._parts().values():
+        client().set(swept, "0123456789ab")  # as a promoted replica has it
     of_another_reign(9)
     assert timelines.push(IDS[2], "7,8,9", deadline=0) == 2
     assert timelines.sweep() == 2
@@ -213,12 +215,16 @@ def test_a_call_works_though_the_server_has_closed_the_connection():
 def test_an_answer_that_was_not_read_is_not_the_next_calls(monkeypatch):
     timelines.build_empty(str(READER))
     push(IDS[0])
-    connection, read = own(), own().read_response
+    connection, read = mine(), mine().read_response
     monkeypatch.setattr(connection, "read_response", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        timelines.push(IDS[1], "1,2,3", deadline=0)
+        timelines.push(IDS[1], "135,263", deadline=0)  # of the same bucket
     monkeypatch.setattr(connection, "read_response", read)
     assert page().ids == [IDS[0]]
+
+
+def mine():
+    return own_to(owner(timelines.key(READER))) if settings.REDIS_NODES else own()
 
 
 def interrupt():
@@ -227,8 +233,8 @@ def interrupt():
 
 def test_neither_threads_nor_processes_share_a_connection():
     with ThreadPoolExecutor(1) as other:
-        assert other.submit(own).result() is not own()
-    mine = own()
+        assert other.submit(mine).result() is not mine()
+    before = mine()
     if (child := os.fork()) == 0:
-        os._exit(own() is mine)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and own() is mine
+        os._exit(mine() is before)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and mine() is before
