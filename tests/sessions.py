@@ -1,7 +1,8 @@
-"""What `make test` runs: the suite in two sessions, and what is end-to-end in it once more, on RabbitMQ.
+"""What `make test` runs: the suite in two sessions, what is end-to-end in it once more, on RabbitMQ, and what is about stored
+timelines once more, in a Redis Cluster.
 
-They share nothing but the machine, and run beside each other: those with the service's processes are mostly waiting, while
-the first one computes. What the others say comes when the first has ended. Without RabbitMQ one line says what was left
+They share nothing but the machine. Those with the service's processes are mostly waiting, and run beside the first one and
+the cluster's, which compute; what they say comes when these have ended. Without RabbitMQ one line says what was left
 out. Where CI=true nothing may be left out: there it is an error.
 """
 
@@ -22,6 +23,11 @@ from feedsvc import embedded
 WITH_PROCESSES = [f"tests/{room}" for room in ("browser", "clients", "e2e", "load", "streaming")]
 ON_RABBITMQ = {"BROKER": "rabbitmq"}
 END_TO_END = ["-m", "e2e or rabbitmq"]
+IN_CLUSTER = {"TIMELINES": "cluster"}
+STORED = [
+    f"tests/feeds/test_{subject}.py"
+    for subject in "cluster timelines timelines_model fanout home rebuild races departures verify".split()
+]
 
 
 def main() -> int:
@@ -32,6 +38,8 @@ def main() -> int:
     with ExitStack() as end:
         sessions = {name: end.enter_context(started(env, options)) for name, (env, options) in beside.items()}
         code = subprocess.run(pytest([f"--ignore={room}" for room in WITH_PROCESSES]), check=False).returncode
+        print("\nstored timelines, in a Redis Cluster:", flush=True)
+        code = subprocess.run(pytest(STORED), env=os.environ | IN_CLUSTER, check=False).returncode or code
         for name, (session, said) in sessions.items():
             print(f"\n{name}:", flush=True)
             code = session.wait() or code
