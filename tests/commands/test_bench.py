@@ -13,7 +13,19 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from feeds.management.bench import deliveries, fanout, generator, imports, listeners, load, small, stage, storage, web
+from feeds.management.bench import (
+    cluster,
+    deliveries,
+    fanout,
+    generator,
+    imports,
+    listeners,
+    load,
+    small,
+    stage,
+    storage,
+    web,
+)
 from feeds.management.bench.row import Row, compared, p99
 from feeds.management.bench.yardstick import Yardstick
 from feeds.models import Post
@@ -57,7 +69,7 @@ def left() -> tuple[int, int, int, int]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One short round of everything."""
-    for room in (fanout, listeners, small, storage, web):
+    for room in (cluster, fanout, listeners, small, storage, web):
         monkeypatch.setattr(room, "ROUNDS", 1)
     monkeypatch.setattr(fanout, "SMALL_SAMPLES", 3)
     monkeypatch.setattr(load, "SECONDS", 1)
@@ -141,6 +153,17 @@ def test_timelines_and_imports_are_measured_and_taken_back(quick, settings):
     assert (graph["name"], graph["target"]) == (name + "with the same indexes", ">= 0.3")
     assert (bare["name"], bare["target"]) == (name + "without any index", None)
     assert left() == (0, 0, 0, 0)
+
+
+def test_clusters_are_measured_and_end(quick, monkeypatch, settings):
+    monkeypatch.setattr(cluster, "READERS", 300)
+    monkeypatch.setattr(cluster, "PUSHERS", 1)
+    pushes, processor, _, processors, dealing = measure("cluster", 10)
+    assert pushes["name"] == "pushes into a cluster of 1, against a single server"
+    assert processors["name"].startswith("pushes for each second of the busiest master's processor, a cluster of 3")
+    assert min(row["ratio"] for row in (pushes, processor, processors)) > 0
+    assert 0 < dealing["value"] < 100
+    assert not list(settings.RUN_DIR.glob("cluster-*"))
 
 
 def test_without_workers_it_gives_up_with_a_sentence_and_leaves_nothing(monkeypatch):
