@@ -370,6 +370,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["feeds.api.throttling.Throttle"],
     "EXCEPTION_HANDLER": "feeds.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_METADATA_CLASS": None,  # what OPTIONS would tell of each form is in the OpenAPI document
     "DEFAULT_SCHEMA_CLASS": "feeds.api.schema.Described",
 }
 SPECTACULAR_SETTINGS = {

@@ -10,7 +10,9 @@ import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import cache_control
-from django.views.decorators.http import etag, require_safe
+from django.views.decorators.http import etag
+
+from .errors import only_read
 
 DIST = f"{settings.STATIC_URL}drf_spectacular_sidecar/swagger-ui-dist"
 SCRIPT = """SwaggerUIBundle({
@@ -69,14 +71,14 @@ def version(request: HttpRequest) -> str:
     return f'"{hashlib.sha256(document()).hexdigest()[:16]}"'
 
 
-@require_safe
+@only_read
 @cache_control(public=True, no_cache=True)  # a browser asks whether what it has is still so: releases change it
 @etag(version)
 def openapi(request: HttpRequest) -> HttpResponse:
     return HttpResponse(document(), content_type="application/json")
 
 
-@require_safe
+@only_read
 @cache_control(public=True, no_cache=True)
 def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(PAGE, headers={"Content-Security-Policy": POLICY})

@@ -7,7 +7,8 @@ nowhere, for requests that Django refuses before a view is found, and for our ow
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 from django.core.exceptions import (
@@ -18,7 +19,7 @@ from django.core.exceptions import (
     ValidationError,
 )
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from oauthlib.oauth2 import OAuth2Error
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -26,6 +27,7 @@ from rest_framework.response import Response
 NOT_FOUND = "Record not found"
 MALFORMED = "The request is malformed"
 TOO_MANY = "Too many requests"
+WRONG = "Something went wrong on our side"
 UNAVAILABLE = "The service is unavailable right now, try again later"
 
 ANSWERS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -125,6 +127,19 @@ def _printable(text: object) -> str:
     return str(text).encode(errors="replace").decode()
 
 
+def only_read(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """For views that are no REST framework's: another method than GET and HEAD is answered as theirs answer it."""
+
+    @wraps(view)
+    def refusing(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            return view(request, *args, **kwargs)
+        sentence = exceptions.MethodNotAllowed(request.method or "").detail
+        return JsonResponse({"error": _printable(sentence)}, status=405, headers={"Allow": "GET, HEAD"})
+
+    return refusing
+
+
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     return JsonResponse({"error": MALFORMED}, status=400)
 
@@ -134,7 +149,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonR
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"error": "Something went wrong on our side"}, status=500)
+    return JsonResponse({"error": WRONG}, status=500)
 
 
 def too_many(wait: int) -> JsonResponse:

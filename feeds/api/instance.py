@@ -11,7 +11,6 @@ from django.core.cache import cache
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import cache_control
-from django.views.decorators.http import require_safe
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -22,6 +21,7 @@ from followers.models import Account
 
 from . import oauth, serializers, shapes
 from .auth import SCOPES, AccountRequest
+from .errors import only_read
 
 # The first number is what clients go by: it says which of Mastodon's API there is here.
 VERSION = f"4.2.10 (compatible; feedsvc {settings.VERSION})"
@@ -164,7 +164,7 @@ class NodeInfo(Public):
         )
 
 
-@require_safe
+@only_read
 @cache_control(public=True, max_age=24 * 3600)
 def picture(request: HttpRequest) -> HttpResponse:
     return HttpResponse(PICTURE, content_type="image/svg+xml")

@@ -14,7 +14,6 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 from kombu import Connection
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -28,10 +27,10 @@ from feeds.models import Heartbeat
 
 from . import errors
 from .auth import INVALID
+from .errors import only_read
+from .renderers import NO_PAGE, NOT_KEPT
 
 ALIVE = timedelta(seconds=30)
-# Of what is no page: a browser that is led to it, and takes it for one, loads nothing, runs nothing and frames it nowhere.
-NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 APART = 10  # seconds between two clocks: with more, a fence may outlast its lease (docs/protocol.md, rule 4)
 
 log = logging.getLogger("feeds.web")
@@ -40,7 +39,7 @@ log = logging.getLogger("feeds.web")
 class MeasureMiddleware:
     """How long requests take; their ids; and a line for each that may have changed something, or failed.
 
-    It sees every answer, so it adds the policy of those that bring none.
+    It sees every answer, so it adds what browsers and caches are told to those that do not say so themselves.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -53,6 +52,7 @@ class MeasureMiddleware:
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
         response.headers.setdefault("Content-Security-Policy", NO_PAGE)
+        response.headers.setdefault("Cache-Control", NOT_KEPT)
         # Labels must be few: the route and not the path, and no methods that clients made up.
         route = request.resolver_match.route.rstrip("/") if request.resolver_match else "none"
         method = request.method if request.method in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"
@@ -67,7 +67,7 @@ class MeasureMiddleware:
         return response
 
 
-@require_safe
+@only_read
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 as long as PostgreSQL answers: without the other parts the service is late or slow, not down.
 
@@ -153,7 +153,7 @@ def _seen() -> set[str]:
     return set(Heartbeat.objects.filter(seen_at__gt=Now() - ALIVE).values_list("part", flat=True))
 
 
-@require_safe
+@only_read
 def metrics(request: HttpRequest) -> HttpResponse:
     """What was counted (in every process, where PROMETHEUS_MULTIPROC_DIR lets them share it), and what waits now."""
     if not _may_look(request):

@@ -14,7 +14,8 @@ from hashlib import sha256
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import cache_control
-from django.views.decorators.http import require_safe
+
+from .errors import only_read
 
 FOR_GOOD = cache_control(public=True, max_age=365 * 24 * 3600, immutable=True)
 SQUARE, FIELD, MARGIN = 60, 5, 50  # pixels, squares, pixels: an avatar is 400 wide and high
@@ -22,7 +23,7 @@ HEADER = (600, 200)  # pixels
 SHADES = 100
 
 
-@require_safe
+@only_read
 @FOR_GOOD
 def avatar(request: HttpRequest, account_id: int) -> HttpResponse:
     seed = _seed(account_id)
@@ -33,7 +34,7 @@ def avatar(request: HttpRequest, account_id: int) -> HttpResponse:
     return _answer([_colour(hue, 0.93), _colour(hue, 0.42)], lines)
 
 
-@require_safe
+@only_read
 @FOR_GOOD
 def header(request: HttpRequest, account_id: int) -> HttpResponse:
     width, height = HEADER

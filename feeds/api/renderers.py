@@ -1,4 +1,4 @@
-"""How an answer becomes JSON."""
+"""How an answer becomes JSON, and what goes with it for browsers and caches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import orjson
 from rest_framework import renderers
+
+# Of what is no page: a browser that is led to it, and takes it for one, loads nothing, runs nothing and frames it nowhere.
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+NOT_KEPT = "private, no-store"  # a cache on the way looks at the URL, and not at whose token came with it
 
 
 class JSONRenderer(renderers.JSONRenderer):

@@ -77,6 +77,29 @@ def test_a_wrong_method_is_refused(api: Any) -> None:
     assert one_sentence(answer)
 
 
+@pytest.mark.parametrize("path", ["healthz", "metrics", "thumbnail.svg", "avatars/1.png", "headers/1.png", "api/docs"])
+def test_what_is_only_read_refuses_other_methods_in_the_same_words(api: Any, path: str) -> None:
+    for method in ("POST", "DELETE", "OPTIONS"):
+        answer = api().generic(method, f"/{path}")
+        assert (answer.status_code, answer.json()) == (405, {"error": f'Method "{method}" not allowed.'})
+        assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_options_tell_nothing_but_to_a_preflight(api: Any) -> None:
+    """What a route takes is in the OpenAPI document."""
+    answer = api(AccountFactory()).options("/api/v1/statuses")
+    assert (answer.status_code, answer.json()) == (405, {"error": 'Method "OPTIONS" not allowed.'})
+
+
+def test_no_cache_keeps_an_answer_but_what_is_for_all(api: Any) -> None:
+    """A cache that goes by the URL would give one account's answer to the next."""
+    caller = api(AccountFactory())
+    for path in ("/api/v1/timelines/home", "/api/v1/accounts/verify_credentials", "/api/v1/statuses/1", "/nowhere"):
+        assert caller.get(path).headers["Cache-Control"] == "private, no-store"
+    for path in ("/avatars/1.png", "/thumbnail.svg", "/api/docs"):
+        assert caller.get(path).headers["Cache-Control"].startswith(("max-age", "public"))
+
+
 def test_a_wrong_host_is_refused_in_json(api: Any) -> None:
     answer = api().get("/api/v1/timelines/public", HTTP_HOST="bad host\0")
     assert answer.status_code in (200, 400)
@@ -112,3 +135,4 @@ def test_browsers_of_any_origin_may_call(api: Any) -> None:
     answer = api().get("/api/v1/timelines/public", HTTP_ORIGIN="https://app.example")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Link" in answer.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Credentials" not in {*preflight.headers, *answer.headers}

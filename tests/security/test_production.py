@@ -15,7 +15,8 @@ from django.conf import settings
 from django.core.management.utils import get_random_secret_key
 from django.test import Client
 
-from feeds.api import instance, operations
+from feeds.api import instance
+from feeds.api.renderers import NO_PAGE
 from feeds.web import pages
 from feedsvc import embedded
 from tests.factories import AccountFactory, PostFactory
@@ -88,7 +89,7 @@ def test_every_answer_of_the_api_says_that_it_is_no_page(api: Any) -> None:
         api().get(f"/avatars/{alice.pk}.png"),
         api().get("/api/v1/timelines/public", HTTP_HOST="evil.example"),
     ):
-        assert answer.headers["Content-Security-Policy"] == operations.NO_PAGE
+        assert answer.headers["Content-Security-Policy"] == NO_PAGE
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "same-origin"
         assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"

@@ -14,6 +14,7 @@ from django.conf import settings
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from feeds.api.renderers import NO_PAGE, NOT_KEPT
 from feeds.api.streaming.hub import HEARTBEAT
 from feedsvc.run import Instance
 from tests.conftest import eventually, serve
@@ -52,6 +53,24 @@ def test_without_a_token_no_stream_is_open(process, path):
         pass
     assert refused.value.response.status_code == 401
     assert json.loads(refused.value.response.body) == {"error": "The access token is invalid"}
+
+
+def test_what_browsers_are_told_comes_with_every_answer(process):
+    shown = f"Bearer {token(AccountFactory())}"
+    answers = [get("/health"), get("/user"), get("/nowhere", Authorization=shown), get("/list", Authorization=shown)]
+    answers += [get("", Host="evil.example"), requests.post(f"http://{ADDRESS}{ROOT}/user", timeout=10)]
+    assert [answer.status_code for answer in answers] == [200, 401, 404, 400, 404, 405]
+    told = [answer.headers for answer in answers]
+    with Events("user", access_token=token(AccountFactory())) as events:
+        told.append(events.answer.headers)
+    with pytest.raises(InvalidStatus) as refused, connect(f"{STREAM}?stream=public"):
+        pass
+    told.append(refused.value.response.headers)
+    for headers in told:
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"] == NO_PAGE
+        assert headers["Cache-Control"] == NOT_KEPT
+        assert "Location" not in headers
 
 
 def test_an_applications_own_token_opens_nothing(process):

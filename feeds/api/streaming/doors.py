@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from feeds.database import STORE_ERRORS
 
 from .. import errors
+from ..renderers import NO_PAGE, NOT_KEPT
 from ..throttling import caller
 from . import streams
 from .hub import HEARTBEAT, Hub
@@ -38,7 +39,7 @@ hub = Hub()
 
 
 async def health(request: Request) -> Response:
-    return PlainTextResponse("OK")
+    return PlainTextResponse("OK", headers=FOR_BROWSERS)
 
 
 async def stream(request: Request) -> EventStream:
@@ -110,10 +111,15 @@ class EventStream:
             hub.leave(listener)
 
 
+FOR_BROWSERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": NO_PAGE,
+    "Cache-Control": NOT_KEPT,
+}
 HEADERS = [
     (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"private, no-store"),
     (b"x-accel-buffering", b"no"),  # nginx shall pass on each event as it comes
+    *((name.lower().encode(), value.encode()) for name, value in FOR_BROWSERS.items()),
 ]
 
 
@@ -195,8 +201,7 @@ async def _said(listener: Listener, shown: Any, message: Mapping[str, Any]) -> N
 
 def _answer(status: int, sentence: str) -> JSONResponse:
     by_status = {401: {"WWW-Authenticate": 'Bearer realm="feedsvc"'}, 429: {"Retry-After": str(HEARTBEAT)}}
-    headers = by_status.get(status)
-    return JSONResponse({"error": sentence}, status, headers=headers)
+    return JSONResponse({"error": sentence}, status, headers=FOR_BROWSERS | by_status.get(status, {}))
 
 
 async def refused(request: Request, error: Any) -> Response:
@@ -212,10 +217,16 @@ async def unavailable(request: Request, error: Exception) -> Response:
     return _answer(503, errors.UNAVAILABLE)
 
 
+async def our_mistake(request: Request, error: Exception) -> Response:
+    """uvicorn logs it."""
+    return _answer(500, errors.WRONG)
+
+
 HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     Refused: refused,
     HTTPException: no_route,
     **dict.fromkeys(STORE_ERRORS, unavailable),
+    Exception: our_mistake,
 }
 
 
@@ -241,3 +252,4 @@ application = Starlette(
     exception_handlers=HANDLERS,
     lifespan=lifespan,
 )
+application.router.redirect_slashes = False  # it would lead to whatever host the request names
