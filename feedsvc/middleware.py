@@ -15,6 +15,8 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.cache import patch_vary_headers
 
+from feeds.api import throttling
+from feeds.web import pages
 from feeds.web.errors import ADMIN, AUTHORIZE, is_page
 
 
@@ -71,4 +73,16 @@ class PagesOnly:
         return response
 
     def process_view(self, request: HttpRequest, *view: Any) -> Any:
-        return self.csrf.process_view(request, *view) if is_page(request) else None
+        if not is_page(request):
+            return None
+        if refused := self.csrf.process_view(request, *view):
+            return refused
+        return _sign_in_refused(request)
+
+
+def _sign_in_refused(request: HttpRequest) -> Any:
+    """The admin's. Tries at /oauth/authorize its own view counts."""
+    if request.method != "POST" or request.path_info != f"{ADMIN}login/":
+        return None
+    spent = throttling.sign_in_refused(request, request.POST.get("username", ""))
+    return pages.too_many(request, spent.wait) if spent else None

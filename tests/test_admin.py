@@ -121,12 +121,18 @@ def test_an_ordinary_account_is_refused(staff: Account) -> None:
         assert client.get(f"/admin/{path}").headers["Location"].startswith("/admin/login/")
 
 
-def test_tries_to_sign_in_are_limited_by_address(staff: Account, settings: Any) -> None:
+def test_tries_to_sign_in_are_limited_by_address_and_by_name(staff: Account, settings: Any) -> None:
     settings.RATE_LIMITS = True
-    codes = [sign_in("alice", "wrong", REMOTE_ADDR="192.0.2.30")[1].status_code for _ in range(11)]
+    settings.PASSWORD_HASHERS = settings.PASSWORD_HASHERS[::-1]  # the quick one first
+    codes = [sign_in(f"nobody{turn}", REMOTE_ADDR="192.0.2.30")[1].status_code for turn in range(11)]
     assert codes == [200] * 10 + [429]
     assert sign_in("alice", REMOTE_ADDR="192.0.2.30")[1].status_code == 429
     assert sign_in("alice", REMOTE_ADDR="192.0.2.31")[1].status_code == 302
+    tried = [sign_in(" Alice", "wrong", REMOTE_ADDR=f"198.51.100.{turn}")[1].status_code for turn in range(8)]
+    assert tried == [200] * 8
+    answer = sign_in("alice", REMOTE_ADDR="198.51.100.99")[1]
+    assert (answer.status_code, answer.headers["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert 0 < int(answer.headers["Retry-After"]) <= 300
 
 
 def test_an_account_that_is_deleted_is_out_at_once(admin: Client, staff: Account) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from base64 import b64decode
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 from django.conf import settings
 from django.core.cache import cache
@@ -85,11 +87,11 @@ class Token(APIView):
         params = _params(request)
         if code := params.get("code"):
             params["code"] = checksum(code)  # as it is stored: whoever reads the table has no code by it
-        by_password = params.get("grant_type") == "password"
+        by_password = _client(request, params) and params.get("grant_type") == "password"
         if by_password and (spent := throttling.sign_in_refused(request, params.get("username", ""))):
             raise throttling.TooMany(spent)
         _, body, status = _token_endpoint().create_token_response(
-            "/oauth/token", "POST", params, _headers(request), {"created_at": int(time.time())}
+            "/oauth/token", "POST", params, {}, {"created_at": int(time.time())}
         )
         answer = json.loads(body)
         answer.pop("expires_in", None)  # clients of this API expect tokens that last
@@ -105,10 +107,9 @@ class Revoke(APIView):
     def post(self, request: Request) -> Response:
         """An unknown token is as good as revoked. Whose it is not may not revoke it."""
         params = _params(request)
-        client = OAuthRequest("/oauth/revoke", "POST", params, _headers(request))
-        known = Validator().authenticate_client(client)
+        client = _client(request, params)
         token = AccessToken.objects.filter(token_checksum=checksum(params.get("token", ""))).first()
-        if not known or (token and token.application_id != client.client.pk):
+        if client is None or (token and token.application_id != client.pk):
             sentence = "You are not authorized to revoke this token"
             return Response({"error": "unauthorized_client", "error_description": sentence}, 403)
         if token:
@@ -240,13 +241,41 @@ def _used(code: str) -> str:
 
 
 def _params(request: Request) -> dict[str, str]:
-    form = forms.OAuthForm(data=request.data)
+    """What is asked for. The application's id and secret may come by HTTP Basic (RFC 6749, 2.3.1), and are read alike."""
+    data = request.data
+    if isinstance(data, dict) and (basic := _basic(request.META.get("HTTP_AUTHORIZATION", ""))):
+        data = data.copy()
+        data.update(basic)
+    form = forms.OAuthForm(data=data)
     if not form.is_valid():
         raise InvalidRequestError("The parameters must be text")
     return {name: value for name, value in form.validated_data.items() if value}
 
 
-def _headers(request: Request) -> dict[str, str]:
-    """The client's id and secret may come by HTTP Basic, under the name that the library looks for."""
-    basic = request.headers.get("Authorization", "")
-    return {"HTTP_AUTHORIZATION": basic} if basic.isascii() else {}
+def _client(request: Request, params: dict[str, str]) -> Application | None:
+    """The application, if its secret is right.
+
+    Who has come with too many wrong ones is heard no more for a while (TooMany). Too many for one application are told to
+    whoever runs the service, and keep nobody out who has the right one: else anybody could shut any application.
+    """
+    here = ("address", throttling.address(request))
+    if spent := throttling.exhausted(throttling.SECRETS, *here):
+        raise throttling.TooMany(spent)
+    asking = OAuthRequest(request.path, "POST", params)
+    if Validator().authenticate_client(asking):
+        found: Application = asking.client
+        return found
+    whose = [here, *([("client", asking.client.client_id)] if asking.client else [])]
+    if spent := throttling.refused(request, throttling.SECRETS, *whose):
+        raise throttling.TooMany(spent)
+    return None
+
+
+def _basic(header: str) -> dict[str, str]:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return {}
+    with suppress(ValueError):
+        client_id, secret = map(unquote_plus, b64decode(encoded).decode().split(":", 1))
+        return {"client_id": client_id, "client_secret": secret}
+    return {}

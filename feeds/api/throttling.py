@@ -40,6 +40,7 @@ from .auth import checksum
 REQUESTS = RateLimitItemPerMinute(300, 5, namespace="requests")
 SIGN_UPS = RateLimitItemPerMinute(settings.SIGN_UPS_PER_ADDRESS, 30, namespace="sign_ups")
 SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign_ins")
+SECRETS = RateLimitItemPerMinute(20, 5, namespace="secrets")  # wrong ones, of applications
 APPS = RateLimitItemPerMinute(20, 10, namespace="apps")  # a client registers once for each server: a class in one room
 POSTS = RateLimitItemPerHour(300, 3, namespace="posts")  # reblogs, too
 PUSHES = RateLimitItemPerHour(settings.PUSHES_PER_HOUR, namespace="pushes")
@@ -48,13 +49,13 @@ DELETES = RateLimitItemPerMinute(30, 30, namespace="deletes")
 SENTENCES = {
     "sign_ups": "Too many accounts were made from this address: try again later",
     "sign_ins": "Too many tries to sign in: wait a few minutes",
+    "secrets": "Too many wrong secrets: wait a few minutes",
     "apps": "Too many applications were registered from this address: try again later",
     "posts": "Too many posts: wait a while",
     "pushes": "Your posts went to so many timelines within an hour that the next one has to wait",
     "follows": "You asked to follow too many accounts within an hour: wait a while",
 }
 LIMITED = ("/api/", "/oauth/")
-SIGN_IN = "/admin/login/"
 REFUSALS = "rate_limits:refusals"  # a sorted set in the cache's Redis: limit/kind/who by the moment in unix seconds
 REFUSALS_KEPT = 1_000
 REFUSALS_FOR = 7 * 24 * 3600  # seconds after the last one
@@ -109,20 +110,12 @@ class RateLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        rate = _rate(request) if settings.RATE_LIMITS else None
-        if rate is None:
+        if not (settings.RATE_LIMITS and request.path_info.startswith(LIMITED)):
             return self.get_response(request)
-        exceeded = _exceeded(_spend(request, [(rate, 1)], "address", address(request)))
+        exceeded = _exceeded(_spend(request, [(REQUESTS, 1)], "address", address(request)))
         response = errors.too_many(exceeded.wait) if exceeded else self.get_response(request)
         _write_headers(request, response)
         return response
-
-
-def _rate(request: HttpRequest) -> RateLimitItem | None:
-    """What an address may ask for of this kind. Passwords are not to be tried out."""
-    if request.path_info == SIGN_IN and request.method == "POST":
-        return SIGN_INS
-    return REQUESTS if request.path_info.startswith(LIMITED) else None
 
 
 class Throttle(BaseThrottle):
@@ -157,6 +150,21 @@ def sign_in_refused(request: HttpRequest | Request, name: str) -> Window | None:
     """Counts a try to sign in: of the address, and of the name, which may be tried from many addresses."""
     whose = ("address", address(request)), ("name", checksum(name.strip().lower()))
     return refused(request, SIGN_INS, *whose)
+
+
+def exhausted(rate: RateLimitItem, kind: str, who: str) -> Window | None:
+    """The window, if more than it has was asked for. Counts nothing."""
+    if not settings.RATE_LIMITS:
+        return None
+    key = rate.key_for(kind, who)
+    asking = get_redis_connection("default").pipeline(transaction=False).get(key).pttl(key)
+    try:
+        used, left = asking.execute()
+    except redis.RedisError:
+        window = Window(rate, (kind, who), _here().get(key), 0, _here().get_expiry(key))
+    else:
+        window = Window(rate, (kind, who), int(used or 0), 0, time.time() + left / 1000)
+    return window if window.left < 0 else None
 
 
 def address(request: HttpRequest | Request) -> str:

@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from feeds import actions
 from feeds.api import auth, throttling
 from followers.models import Application
+from tests import factories
 from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
@@ -257,6 +258,81 @@ def test_a_token_ends_with_its_account(api: Any) -> None:
     account.is_active = False
     account.save()
     assert caller.get("/api/v1/timelines/public").status_code == 401
+
+
+@pytest.fixture
+def limited(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.RATE_LIMITS = True
+    monkeypatch.setattr(throttling.SECRETS, "amount", 3)
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"HTTP_AUTHORIZATION": f"Basic {base64.b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
+
+
+def try_secret(api: Any, app: dict[str, str], secret: str, address: str, way: str) -> Any:
+    form = {"grant_type": "client_credentials", "token": "x"}
+    if way == "basic":
+        return api().post("/oauth/token", form, REMOTE_ADDR=address, **basic(app["client_id"], secret))
+    return api().post(f"/oauth/{way}", form | app | {"client_secret": secret}, REMOTE_ADDR=address)
+
+
+@pytest.mark.parametrize(("way", "refused"), [("token", 401), ("basic", 401), ("revoke", 403)])
+def test_wrong_secrets_shut_out_the_address_that_tries_them(
+    api: Any, app: dict[str, str], limited: None, way: str, refused: int
+) -> None:
+    codes = [try_secret(api, app, f"wrong{turn}", "192.0.2.50", way).status_code for turn in range(4)]
+    assert codes == [refused] * 3 + [429]
+    answer = try_secret(api, app, app["client_secret"], "192.0.2.50", way)
+    assert (answer.status_code, answer.json()) == (429, {"error": throttling.SENTENCES["secrets"]})
+    assert 0 < int(answer.headers["Retry-After"]) <= 300
+    unknown = {"client_id": "nobody", "client_secret": "x"}
+    assert try_secret(api, unknown, "x", "192.0.2.50", way).status_code == 429
+    assert try_secret(api, app, app["client_secret"], "192.0.2.51", way).status_code == 200
+
+
+def test_a_right_secret_counts_for_nothing(api: Any, app: dict[str, str], limited: None) -> None:
+    codes = {try_secret(api, app, app["client_secret"], "192.0.2.52", "token").status_code for _ in range(9)}
+    assert codes == {200}
+
+
+@pytest.mark.parametrize(("way", "refused"), [("token", 401), ("basic", 401), ("revoke", 403)])
+def test_wrong_secrets_from_many_addresses_are_noted_and_keep_nobody_out_who_has_the_right_one(
+    api: Any, app: dict[str, str], limited: None, way: str, refused: int
+) -> None:
+    codes = [try_secret(api, app, "wrong", f"198.51.100.{turn}", way).status_code for turn in range(5)]
+    assert codes == [refused] * 3 + [429] * 2
+    assert try_secret(api, app, app["client_secret"], "198.51.100.9", way).status_code == 200
+    assert [(one.limit, one.kind, one.who) for one in throttling.refusals()] == [
+        ("secrets", "client", app["client_id"])
+    ]
+
+
+def test_who_has_not_the_applications_secret_uses_up_nobodys_tries_to_sign_in(
+    api: Any, app: dict[str, str], settings: Any
+) -> None:
+    settings.RATE_LIMITS = True
+    form = app | {"grant_type": "password", "username": "alice", "password": "x"}
+    codes = [
+        api().post("/oauth/token", form | {"client_secret": "wrong"}, REMOTE_ADDR=f"192.0.2.{turn}").status_code
+        for turn in range(11)
+    ]
+    assert set(codes) == {401}
+    assert api().post("/oauth/token", form, REMOTE_ADDR="192.0.2.99").status_code == 400
+
+
+@pytest.mark.parametrize("account", [True, False])
+def test_made_up_tokens_count_against_the_address_and_then_even_a_right_one_is_not_looked_at(
+    api: Any, settings: Any, monkeypatch: pytest.MonkeyPatch, account: bool
+) -> None:
+    settings.RATE_LIMITS = True
+    monkeypatch.setattr(throttling.REQUESTS, "amount", 5)
+    path = f"/api/v1/{'accounts' if account else 'apps'}/verify_credentials"
+    right = bearer(factories.token(AccountFactory() if account else None))
+    tries = [bearer(f"made up {turn}").get(path, REMOTE_ADDR="192.0.2.53").status_code for turn in range(6)]
+    assert tries == [401] * 5 + [429]
+    assert right.get(path, REMOTE_ADDR="192.0.2.53").status_code == 429
+    assert right.get(path, REMOTE_ADDR="192.0.2.54").status_code == 200
 
 
 def test_a_token_that_was_just_used_is_refused_once_it_is_revoked_or_its_account_ends(api: Any) -> None:

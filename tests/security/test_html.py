@@ -138,6 +138,9 @@ def test_no_address_of_a_persons_is_ever_fetched(api: Any, alice: Account, drain
     person = Client()
     person.force_login(alice)
     assert person.get(f"/oauth/authorize?{asked}").status_code == 200
+    by_url = {"client_id": f"https://{host}/client.json", "redirect_uri": f"{url}/back", "response_type": "code"}
+    assert person.get(f"/oauth/authorize?{urlencode(by_url)}").status_code == 400
+    assert caller.post("/oauth/token", by_url | {"grant_type": "authorization_code", "code": "x"}).status_code == 401
     account = {"account": str(alice.pk), "deed": "allow"}
     assert person.post(f"/oauth/authorize?{asked}", account).headers["Location"].startswith(url)
     caller.post("/api/v1/statuses", {"status": f"{url}/card @alice@{host} {url}/@alice/1"})
