@@ -20,6 +20,8 @@ from .entities import local_name
 from .models import Post, PostTag, SearchEntry, Tag
 
 WORDS = re.compile(r"\w+")
+WORDS_MOST = 16  # of a query, each different from the others: each may be the beginning of very many words
+OFFSET_MOST = 10_000  # results behind which nobody is shown more: they would all be found to be left out
 SLICE = 1_000  # posts indexed at a time
 COUNT_AGAIN_AFTER = 60  # seconds for the day of a tag in heavy use
 
@@ -91,10 +93,10 @@ def posts(
 ) -> list[int]:
     """Ids of the posts (of one author) that hold all words of the query, or words that begin so; newest first.
 
-    As of a moment ago: who shows them asks posts.py which of them may be shown.
+    As of a moment ago: who shows them asks posts.py which of them may be shown. Of very long queries the first words count.
     """
-    words = WORDS.findall(query)
-    if not words:
+    words = list({word.lower(): word for word in WORDS.findall(query)}.values())[:WORDS_MOST]
+    if not words or offset > OFFSET_MOST:
         return []
     asked = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
     matching = SearchEntry.objects.filter(words=asked).values("post_id")
@@ -107,7 +109,7 @@ def posts(
 def accounts(viewer: Account | None, query: str, *, limit: int, offset: int = 0, following: bool = False) -> list[int]:
     """Ids of the accounts whose username begins so, the shortest first; then of those whose display name does."""
     name = local_name(query)
-    if not name:
+    if not name or offset > OFFSET_MOST:
         return []
     found = rows(
         """
@@ -149,4 +151,6 @@ _SHOWN = """is_active
 def tags(query: str, *, limit: int, offset: int = 0) -> list[Tag]:
     """Tags whose name begins so, in the order of names."""
     name = query.strip().removeprefix("#").lower()
-    return list(Tag.objects.filter(name__startswith=name).order_by("name")[offset : offset + limit]) if name else []
+    if not name or offset > OFFSET_MOST:
+        return []
+    return list(Tag.objects.filter(name__startswith=name).order_by("name")[offset : offset + limit])

@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from followers import relationships
@@ -21,6 +23,8 @@ from ..models import FeaturedTag, Tag, TagFollow
 SLICE = 100  # requests that are looked up at once
 TURN = 10.0  # seconds of accepting, then the work is given back, to go on in its next run
 FEATURED_MOST = 10  # tags on a profile
+LISTS_MOST = 50  # of one account: a client asks for all at once
+TAGS_MOST = 200  # that one account follows: each of them is a look into an index for each of its home pages
 
 
 @transaction.atomic
@@ -126,12 +130,14 @@ def _not_oneself(account: Account, other_id: int, verb: str) -> None:
         raise ValidationError({"account": ValidationError(f"can't {verb} yourself", "self")})
 
 
+@transaction.atomic
 def create_list(
     *, owner: Account, title: str, replies_policy: str = List.Replies.LIST, exclusive: bool = False
 ) -> List:
-    """Raises ValidationError."""
+    """Raises ValidationError, also where the owner has too many."""
     made = List(owner=owner, title=title, replies_policy=replies_policy, exclusive=exclusive)
     made.clean_fields()
+    _check_room(owner, List.objects.filter(owner=owner), LISTS_MOST, "lists")
     made.save(force_insert=True)
     return made
 
@@ -170,10 +176,15 @@ def remove_from_list(*, owner: Account, list_id: int, account_ids: Iterable[int]
     ListMember.objects.filter(list=found, account__in=list(account_ids)).delete()
 
 
+@transaction.atomic
 def follow_tag(*, account: Account, name: str) -> Tag:
-    """A tag that no post has yet can be followed, too. Raises ValidationError where the name is none."""
+    """A tag that no post has yet can be followed, too. Raises ValidationError where the name is none, or where too many are
+    followed.
+    """
     tag = _tag(name)
-    TagFollow.objects.get_or_create(account=account, tag=tag)
+    followed = TagFollow.objects.filter(account=account)
+    _check_room(account, followed.exclude(tag=tag), TAGS_MOST, "followed tags")
+    followed.get_or_create(account=account, tag=tag)
     return tag
 
 
@@ -185,16 +196,21 @@ def unfollow_tag(*, account: Account, name: str) -> None:
 def feature_tag(*, account: Account, name: str) -> FeaturedTag:
     """Shows the tag on the profile. Raises ValidationError where the name is none, or where too many are shown."""
     tag = _tag(name)
-    Account.objects.select_for_update(no_key=True).get(pk=account.pk)  # the limit holds for two at once, too
     shown = FeaturedTag.objects.filter(account=account)
-    if not shown.filter(tag=tag).exists() and shown.count() >= FEATURED_MOST:
-        raise ValidationError({"tag": ValidationError(f"limit of {FEATURED_MOST} featured tags reached", "too_many")})
+    _check_room(account, shown.exclude(tag=tag), FEATURED_MOST, "featured tags")
     return shown.get_or_create(account=account, tag=tag)[0]
 
 
 def unfeature_tag(*, account: Account, featured_id: int) -> None:
     """Raises FeaturedTag.DoesNotExist."""
     FeaturedTag.objects.get(pk=featured_id, account=account).delete()
+
+
+def _check_room(account: Account, others: QuerySet[Any], most: int, what: str) -> None:
+    """For one more beside the others. Holds the account's row, so that it is right for two at once, too."""
+    Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+    if others.count() >= most:
+        raise ValidationError({"base": ValidationError(f"limit of {most} {what} reached", "too_many")})
 
 
 def _tag(name: str) -> Tag:

@@ -39,6 +39,15 @@ def test_a_wrong_list_is_refused(api: Any, wrong: Any) -> None:
     assert answer.json()["error"].startswith("Validation failed: ")
 
 
+def test_so_many_lists_are_made_and_no_more(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feeds.actions.graph.LISTS_MOST", 2)
+    caller = api(AccountFactory())
+    answers = [caller.post("/api/v1/lists", {"title": "friends"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 422]
+    assert answers[-1].json()["error"] == "Validation failed: limit of 2 lists reached"
+    assert api(AccountFactory()).post("/api/v1/lists", {"title": "friends"}).status_code == 200
+
+
 def test_followees_are_put_on_a_list_and_taken_off(api: Any) -> None:
     alice, bob, carol, dave = AccountFactory.create_batch(4)
     factories.follow(alice, bob, carol)

@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from feeds.models import Tag, TagDay
@@ -125,6 +127,27 @@ def test_odd_searches_find_nothing(api: Any) -> None:
     assert found(api(), "statuses", "x", offset=(1 << 63) - 1) == []
 
 
+@pytest.mark.parametrize("kind", ["statuses", "accounts", "hashtags"])
+def test_behind_ten_thousand_results_nobody_asks_for_more(api: Any, kind: str) -> None:
+    with CaptureQueriesContext(connection) as seen:
+        assert found(api(), kind, "cat", type=kind, offset=10_000) == []
+        asked = len(seen)
+        assert found(api(), kind, "cat", type=kind, offset=10_001) == []
+        assert len(seen) == 2 * asked - 1
+
+
+def test_many_words_cost_no_more_than_a_few(api: Any, drain: Any) -> None:
+    """Each is the beginning of many others: 250 of them took ten seconds among 200,000 posts."""
+    words = [f"word{number}" for number in range(30)]
+    post = PostFactory(text=" ".join(words[:20]))
+    drain()
+    with CaptureQueriesContext(connection) as seen:
+        assert found(api(), "statuses", " ".join(words)) == [post.pk]
+        assert found(api(), "statuses", "word1 " * 80) == [post.pk]
+    queries = [query["sql"] for query in seen if "feeds_searchentry" in (query["sql"] or "")]
+    assert [query.count(":*") for query in queries] == [16, 1]
+
+
 def test_hashtags_are_found_by_prefix_in_the_order_of_names(api: Any) -> None:
     PostFactory(text="#Cats #catalogue #dogs #42nd")
     assert found(api(), "hashtags", "CAT") == ["catalogue", "cats"]
@@ -169,6 +192,17 @@ def test_a_followed_tag_feeds_home_until_it_is_unfollowed(api: Any, drain: Any) 
     assert ids(caller.get("/api/v1/timelines/home")) == []
     for wrong in ("a b", "42", "a-b", "%00", "x" * 101):
         assert caller.post(f"/api/v1/tags/{wrong}/follow").status_code == 422
+
+
+def test_so_many_hashtags_are_followed_and_no_more(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feeds.actions.graph.TAGS_MOST", 2)
+    caller = api(AccountFactory())
+    answers = [caller.post(f"/api/v1/tags/{name}/follow") for name in ("cats", "dogs", "dogs", "ants")]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 422]
+    assert answers[-1].json()["error"] == "Validation failed: limit of 2 followed tags reached"
+    assert len(caller.get("/api/v1/followed_tags").json()) == 2
+    caller.post("/api/v1/tags/cats/unfollow")
+    assert caller.post("/api/v1/tags/ants/follow").status_code == 200
 
 
 def test_a_tags_timeline_takes_several_tags_and_pages(api: Any) -> None:
