@@ -82,6 +82,27 @@ def test_home_timelines_may_lie_in_a_cluster(url, nodes):
     assert said_by("print(s.REDIS_NODES)", REDIS_URL=url) == str(nodes)
 
 
+def test_whoever_is_reached_by_tls_shows_a_certificate_that_is_looked_at():
+    """In each of the four addresses, whatever else stands in them; unless they say themselves that none is wanted."""
+    named = {
+        "REDIS_URL": "rediss://:word@a:6379/0?ssl_ca_certs=/ca.pem",
+        "CACHE_URL": "rediss://:word@b:6379/0",
+        "CELERY_BROKER_URL": "rediss://:word@c/0;rediss://:word@d/0?ssl_ca_certs=/ca.pem",
+        "CELERY_RESULT_BACKEND": "rediss://:word@e/0?ssl_cert_reqs=none",
+    }
+    asked = "s.REDIS_URL, s.CACHE_URL, *s.BROKERS, s.CELERY_RESULT_BACKEND"
+    found = said_by(f"print({asked}, sep=chr(10))", **named).split()
+    looked_at = "ssl_cert_reqs=required"
+    given = [url for urls in named.values() for url in urls.split(";")]
+    assert found == [
+        f"{given[0]}&{looked_at}",
+        f"{given[1]}?{looked_at}",
+        f"{given[2]}?{looked_at}",
+        f"{given[3]}&{looked_at}",
+        given[4],
+    ]
+
+
 def test_each_of_celerys_settings_has_its_reason():
     names = {name.removeprefix("CELERY_").lower() for name in dir(settings) if name.startswith("CELERY_")}
     text = (settings.BASE_DIR / "docs/operations.md").read_text().partition("## Why Celery")[2]

@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from django_redis import get_redis_connection
 
 from feeds.api import throttling
 from feedsvc.run import Instance, healthy
+from followers.models import Application
 from tests.conftest import children, eventually, serve
 from tests.factories import AccountFactory, token
 
@@ -119,6 +120,35 @@ def test_a_body_that_is_laborious_to_read_is_refused_quickly(web, kind, body):
     assert status in (400, 413)
     assert set(json.loads(words)) == {"error"}
     assert time.monotonic() - began < 2
+
+
+def test_headers_that_never_come_hold_nobody_up(web):
+    with ExitStack() as halves:
+        for _ in range(20):
+            half = halves.enter_context(socket.create_connection(("127.0.0.1", settings.PORT), timeout=30))
+            half.sendall(b"GET /api/v1/instance HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        with opened("GET", "/api/v1/instance") as client:
+            assert answer(client)[0] == 200
+
+
+@pytest.mark.parametrize("size", [("Content-Length", "10"), ("Transfer-Encoding", "chunked")])
+def test_bodies_that_never_come_hold_it_up_until_their_senders_go(web, size):
+    """As docs/operations.md says, which is why it asks for a proxy that reads bodies first."""
+    with ExitStack() as halves:
+        for _ in range(8):
+            halves.enter_context(opened("POST", "/api/v1/apps", ("Content-Type", FORM), size))
+        eventually(lambda: not is_served(within=0.5), "all threads wait for bodies")
+        halves.close()
+        assert is_served(within=10)
+    assert not Application.objects.exists()
+
+
+def is_served(*, within: float) -> bool:
+    with opened("GET", "/api/v1/instance") as client:
+        client.settimeout(within)
+        with suppress(TimeoutError):
+            return answer(client)[0] == 200
+    return False
 
 
 def test_endless_headers_and_addresses_are_refused(web):

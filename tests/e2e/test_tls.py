@@ -1,4 +1,4 @@
-"""The stores by rediss:// and amqps://, with certificates and ACL users: those of docs/operations.md.
+"""The stores by rediss:// and amqps:// (PostgreSQL: test_tls_postgresql.py), with certificates and ACL users: those of docs/operations.md.
 
 Debian's redis-server has TLS; the embedded Valkey, as it comes in its wheel, has none, and nor has the embedded PostgreSQL.
 """
@@ -31,6 +31,7 @@ from feeds.management.bench import nodes
 from feeds.models import Delivery
 from feedsvc import embedded, run
 from feedsvc.run import Instance, healthy
+from feedsvc.settings import _address
 from tests.conftest import WORKERS, eventually, serve
 from tests.factories import star, token
 from tests.streaming.clients import Events
@@ -206,7 +207,7 @@ def test_a_user_may_do_nothing_dangerous(store: Store) -> None:
 @pytest.mark.parametrize("client", ["redis", "asyncio", "broker"])
 def test_a_certificate_of_another_authority_is_refused(store: Store, client: str) -> None:
     for ca, good in (("ca.pem", True), ("other.pem", False)):
-        url = store.url("root", ca=ca) + "&ssl_cert_reqs=required"
+        url = _address("CELERY_BROKER_URL", store.url("root", ca=ca), "rediss")  # what settings make of it
         if good:
             reach(client, url)
         else:
