@@ -1,4 +1,4 @@
-"""The stores by rediss:// and amqps:// (PostgreSQL: test_tls_postgresql.py), with certificates and ACL users: those of docs/operations.md.
+"""The stores by rediss:// and amqps://, with certificates, and by the ACL users of docs/operations.md.
 
 Debian's redis-server has TLS; the embedded Valkey, as it comes in its wheel, has none, and nor has the embedded PostgreSQL.
 """

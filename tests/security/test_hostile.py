@@ -223,8 +223,8 @@ def undone() -> Iterator[Callable[[], None]]:
         place = transaction.savepoint()
 
         def undo() -> None:
+            transaction.set_rollback(False)  # which a failed statement has asked for
             transaction.savepoint_rollback(place)
-            transaction.set_rollback(False)
 
         yield undo
         undo()
