@@ -56,10 +56,12 @@ lint: $(TOOLS)  ## ruff, mypy, the floors of docs/design.md, missing migrations,
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-# Asks the package index what is known of the versions in the locks; nothing is installed. Exit code 0: nothing is. Else what
-# is known is listed, with the version that mends it, or the last line says what could not be asked: no pass either.
+# Asks the package index what is known of the versions in the locks; nothing is installed. It succeeds if nothing is. pip-audit
+# has one exit code for what is known and for what could not be asked, so the last line says how to tell them apart.
 audit: $(TOOLS)  ## look up known vulnerabilities of all locked packages (needs a network; fails if there are any)
-	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.txt -r requirements-dev.txt
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.txt -r requirements-dev.txt || { echo \
+		'audit: not passed. A table has what is known, and which version mends it. Any error says what could not be asked,' \
+		'and then nothing is known, for good or ill (the index may be a mirror without advisories)' >&2; exit 1; }
 
 load-ui load: export RUN_DIR := .run/load
 load-ui load: export RATE_LIMITS := off

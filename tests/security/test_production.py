@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import ssl
 import stat
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from django.conf import settings
 from django.core.management.utils import get_random_secret_key
 from django.test import Client
@@ -169,6 +174,74 @@ def test_nothing_is_installed_whose_hash_is_not_known() -> None:
         pins = re.findall(r"^[a-z].*?(?=^[a-z#]|\Z)", (ROOT / lock).read_text(), re.MULTILINE | re.DOTALL)
         assert len(pins) > 20
         assert [pin for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []
+
+
+class Index(BaseHTTPRequestHandler):
+    """A proxy that answers in the place of whatever package index is asked through it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits for 40 ms
+    authority = trustme.CA()
+    status, known = 200, {"django": [{"id": "TEST-1", "details": "a flaw", "aliases": [], "fixed_in": ["999.1"]}]}
+
+    def do_CONNECT(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(self.path.partition(":")[0]).configure_cert(context)
+        self.connection = context.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
+        self.close_connection = False
+
+    def do_GET(self) -> None:
+        found = [self.known[name] for name in self.known if f"/{name}/" in self.path]
+        body = json.dumps({"vulnerabilities": found[0] if found else []}).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ({"known": {}}, "No known vulnerabilities found"),
+        ({}, r"django +[\d.]+ +TEST-1 +999\.1"),
+        ({"status": 404}, "could not be audited"),
+        ({"status": 503}, "503"),
+        (None, "Connection refused"),
+    ],
+    ids=["nothing is known", "something is", "it knows no packages", "it is down", "nobody is there"],
+)
+def test_an_audit_is_passed_only_if_the_index_was_asked_and_knows_nothing(
+    tmp_path: Path, index: dict[str, Any] | None, said: str
+) -> None:
+    """`make audit` with the locks; what was answered earlier is not remembered."""
+    Index.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Index", (Index,), index or {})) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        proxy = f"http://127.0.0.1:{server.server_address[1] if index is not None else 1}"
+        asked = audit(tmp_path, proxy)
+        server.shutdown()
+    assert (asked.returncode == 0) is (index == {"known": {}}), asked.stderr
+    assert re.search(said, asked.stdout + asked.stderr), asked.stderr
+    assert ("No known vulnerabilities" in asked.stderr) is (asked.returncode == 0)
+    assert ("audit: not passed." in asked.stderr) is (asked.returncode != 0)
+
+
+def audit(folder: Path, proxy: str) -> subprocess.CompletedProcess[str]:
+    env = {
+        **{name: value for name, value in os.environ.items() if name.lower() not in ("no_proxy", "all_proxy")},
+        **dict.fromkeys(["HTTPS_PROXY", "https_proxy"], proxy),
+        **dict.fromkeys(["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"], str(folder / "ca.pem")),
+        "PIP_CACHE_DIR": str(folder),
+    }
+    installed = [word for name in ("requirements", "requirements-dev") for word in ("-o", f".venv/{name}.installed")]
+    command = ["make", "--silent", *installed, "audit"]
+    return subprocess.run(command, env=env, cwd=ROOT, text=True, capture_output=True, timeout=60, check=False)
 
 
 # The page itself
