@@ -13,6 +13,7 @@ from celery.signals import (
     setup_logging,
     task_postrun,
     task_prerun,
+    worker_init,
     worker_process_init,
 )
 from celery.worker import consumer
@@ -76,6 +77,17 @@ class Consumer(consumer.Consumer):
             )
             time.sleep(NAME_TAKEN)
         super().on_connection_error_after_connected(exc)
+
+
+@worker_init.connect
+def answer_to_ping_alone(**_: object) -> None:
+    """Celery's remote control would tell all of settings.py, PostgreSQL's address among it, to whoever gets at the broker,
+    and stop workers for them. They are looked at by metrics and rows, and stopped by signals.
+    """
+    from celery.worker.control import Panel
+
+    for name in Panel.data.keys() - {"ping"}:
+        del Panel.data[name]
 
 
 class DeadLetters(bootsteps.StartStopStep):

@@ -1,4 +1,4 @@
-"""Nothing is pickled: not in a message, a result or a cache, nor would it be unpickled if somebody put it there."""
+"""What gets in by the broker and the caches: JSON, and no orders to the workers. Nothing is pickled, nor would be."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -19,7 +20,7 @@ from kombu import Exchange, Producer
 from feeds.models import Delivery
 from feedsvc.celery import app
 from feedsvc.run import Instance
-from tests.conftest import RESULTS, eventually
+from tests.conftest import RESULTS, database_url, eventually
 from tests.factories import PostFactory, star
 
 pytestmark = pytest.mark.e2e
@@ -123,3 +124,22 @@ def test_a_pickle_in_a_queue_or_in_the_cache_is_refused_and_does_no_harm(workers
     assert not harm.exists()
     pickle.loads(pickle.dumps(Harm(harm)))  # noqa: S301  ours, made a moment ago
     assert harm.exists(), "it would have"
+
+
+def test_whoever_gets_at_the_broker_learns_no_password_by_it_and_stops_no_worker(workers: Instance) -> None:
+    """Celery's remote control would tell all settings, those of the other stores among them, and take any order."""
+    pids = {name: workers.pid(name) for name in ("worker-fanout", "worker-bulk", "worker")}
+    asked = app.control.inspect(timeout=1)
+    told = [asked.conf(with_defaults=True), asked.report()]
+    passwords = {urlsplit(url).password or "" for url in (database_url(), settings.REDIS_URL, settings.CACHE_URL)}
+    assert [word for word in passwords if word in repr(told)] == []
+    app.control.cancel_consumer("fanout")
+    app.control.pool_shrink(5)
+    app.control.rate_limit("fan_out_post", "1/h")
+    app.control.shutdown()
+    assert len(asked.ping() or ()) == 3
+    posts = PostFactory.create_batch(3)
+    eventually(
+        lambda: not Delivery.objects.filter(post__in=posts).exclude(state="closed").exists(), "all are delivered"
+    )
+    assert {name: workers.pid(name) for name in pids} == pids
