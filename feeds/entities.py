@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 from django.core.cache import cache
@@ -186,7 +186,7 @@ def featured_tags(account_id: int) -> list[Featured]:
         most=FEATURED_AMONG,
     )
     return [
-        Featured(id_, name, f"{profile_url(username)}/tagged/{name}", posts, iso(last_at))
+        Featured(id_, name, f"{profile_url(username)}/tagged/{quote(name)}", posts, iso(last_at))
         for id_, name, username, posts, last_at in found
     ]
 

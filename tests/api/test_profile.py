@@ -242,6 +242,9 @@ def test_tags_are_featured_with_how_often_they_were_used(api: Any, alice: Accoun
     }
     never = caller.post(url, {"name": "Ants"}, format="json").json()
     assert (never["statuses_count"], never["last_status_at"]) == ("0", None)
+    other = caller.post(url, {"name": "Grün"}).json()
+    assert (other["name"], other["url"]) == ("grün", f"{settings.BASE_URL}/@alice/tagged/gr%C3%BCn")
+    caller.delete(f"{url}/{other['id']}")
     assert caller.get(url).json() == api().get(f"/api/v1/accounts/{alice.pk}/featured_tags").json()
     assert [one["name"] for one in caller.get(url).json()] == ["ants", "cats"]
     assert [one["name"] for one in caller.get(f"{url}/suggestions").json()] == ["dogs"]
