@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import xmlrpc.client
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import redis
+import requests
 from amqp import AccessRefused, Connection
 from django.conf import settings
 from redis.backoff import NoBackoff
@@ -48,6 +50,15 @@ def test_postgresql_wants_the_password_of_everybody(services: Instance) -> None:
             psycopg.connect(
                 host=address.hostname, port=address.port, user="feedsvc", dbname="feedsvc", password=password
             )
+
+
+def test_supervisord_takes_no_orders_without_its_password(services: Instance) -> None:
+    door = f"127.0.0.1:{services.port}/RPC2"
+    for user in ("", "feedsvc:@", "feedsvc:wrong@"):
+        with pytest.raises(xmlrpc.client.ProtocolError, match="401"):
+            xmlrpc.client.ServerProxy(f"http://{user}{door}").supervisor.shutdown()
+    assert requests.get(f"http://127.0.0.1:{services.port}/", timeout=10).status_code == 401
+    assert services.rpc.getState()["statename"] == "RUNNING"
 
 
 @pytest.mark.rabbitmq
