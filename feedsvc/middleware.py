@@ -60,10 +60,9 @@ class PagesOnly:
     def __call__(self, request: HttpRequest) -> Any:
         if not is_page(request):
             return self.get_response(request)
+        # Django would put a file of any size on the disk.
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return HttpResponse(
-                "The request is too large", status=413
-            )  # Django would put a file of any size on the disk
+            return HttpResponse("The request is too large", status=413)
         response: Any = self.pages(request)
         if request.path_info.startswith(ADMIN):
             response.headers.setdefault("Content-Security-Policy", ADMIN_POLICY)

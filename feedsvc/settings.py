@@ -46,9 +46,8 @@ def _address(name: str, value: str, *schemes: str) -> str:
         parts.port  # noqa: B018  looked at for its exception
     except ValueError as wrong:
         raise EnvError(f"{name} is not an address: {wrong}") from wrong
-    if (
-        parts.scheme == "rediss" and "ssl_cert_reqs=" not in parts.query
-    ):  # Celery's broker would believe any certificate
+    # Celery's broker would believe any certificate.
+    if parts.scheme == "rediss" and "ssl_cert_reqs=" not in parts.query:
         value += f"{'&' if parts.query else '?'}ssl_cert_reqs=required"
     return value
 
@@ -149,10 +148,9 @@ try:
     PUSHES_PER_HOUR = _positive("PUSHES_PER_HOUR", 20_000_000)
     FOLLOWS_PER_HOUR = _positive("FOLLOWS_PER_HOUR", 200)  # by one account: a newcomer's evening, not a robot's
     SIGN_UPS_PER_ADDRESS = _positive("SIGN_UPS_PER_ADDRESS", 5)  # in half an hour
-    STREAMS_PER_ACCOUNT = _positive(
-        "STREAMS_PER_ACCOUNT", 30
-    )  # connections to one process: a few devices, a few columns
-    STREAMS_PER_ADDRESS = _positive("STREAMS_PER_ADDRESS", 300)  # a household, or an office behind one address
+    # Connections to one process: a few devices, a few columns; and a household, or an office behind one address.
+    STREAMS_PER_ACCOUNT = _positive("STREAMS_PER_ACCOUNT", 30)
+    STREAMS_PER_ADDRESS = _positive("STREAMS_PER_ADDRESS", 300)
     OAUTH_PASSWORD_GRANT = env.bool("OAUTH_PASSWORD_GRANT", not PRODUCTION)
     ADMIN = env.bool("ADMIN", not PRODUCTION)  # whether /admin/ is there
     LOG_FORMAT = env.str("LOG_FORMAT", "json" if PRODUCTION else "line", validate=validate.OneOf(["json", "line"]))
