@@ -8,6 +8,8 @@ the slot moves, and no call to a node that has no slots yet.
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from redis.exceptions import (
 )
 from redis.maint_notifications import MaintNotificationsConfig
 
+ANSWERS_IN = 5.0  # seconds: a script call takes milliseconds
 TRIES = 8  # of a call, whose slot may be on the move
 REST = 0.02  # seconds before the third try, and before each further one twice as many: a second together
 LOOK_EVERY = 1.0  # seconds, at the least: a new map takes some 10 ms
@@ -46,7 +49,7 @@ def client() -> Any:
     """
     options: dict[str, Any] = {
         "decode_responses": True,
-        "socket_timeout": 5,
+        "socket_timeout": ANSWERS_IN,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
         "health_check_interval": 30,
@@ -116,7 +119,20 @@ def own_to(node: ClusterNode) -> Any:
 
 def _connection_to(server: redis.Redis) -> Any:
     pool = server.connection_pool
-    return pool.connection_class(**pool.connection_kwargs)
+    return pool.connection_class(**pool.connection_kwargs | {"redis_connect_func": _bound_by_the_kernel})
+
+
+def _bound_by_the_kernel(connection: Any) -> None:
+    """Lets the kernel end what takes too long: Python would look at the socket before each call, and go on waiting for itself
+    after each look where several threads run. With TLS that does not do: a read would begin again for ever.
+    """
+    connection.on_connect()
+    sock = connection._sock
+    if type(sock) is socket.socket:
+        bound = struct.pack("ll", int(ANSWERS_IN), int(ANSWERS_IN % 1 * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+        sock.settimeout(None)
 
 
 class Call(NamedTuple):
