@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,8 @@ from django.utils import timezone
 
 from feeds.management.bench import (
     cluster,
+    costs,
+    cpu,
     deliveries,
     fanout,
     generator,
@@ -75,6 +78,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "SECONDS", 1)
     for name, value in {"POSTS": 20, "AUTHORS": 6, "READERS": 30, "MOST": 25, "RATE": 20, "SECONDS": 1}.items():
         monkeypatch.setattr(small, name, value)
+    quicker = {
+        "IDLE_SECONDS": 0.3,
+        "ALONE": 3,
+        "WITH_TASKS": 2,
+        "CROWD": 20,
+        "WIDE": 1,
+        "LARGE": 1,
+        "CALLS": 100,
+        "FEW": 4,
+    }
+    for name, value in quicker.items():
+        monkeypatch.setattr(costs, name, value)
     monkeypatch.setattr(web, "FOLLOWEES", 30)
     monkeypatch.setattr(web, "POST_ROUNDS", 1)
 
@@ -125,6 +140,21 @@ def test_the_service_is_measured_over_http_beside_a_web_process_of_the_yardstick
     assert (post["target"], held["target"]) == (">= 0.7", None)
     assert middle["ratio"] == pytest.approx(middle["yardstick"] / middle["value"]), "how many times faster"
     assert left() == (0, 0, 0, 0)
+
+
+@pytest.mark.e2e
+def test_what_things_cost_is_measured_by_parts_so_that_a_plan_can_be_made_of_it(web_process, quick, settings):
+    settings.TIMELINE_LIMIT = 40
+    found = {row["name"]: row["value"] for row in measure("storage,costs", 60)}
+    assert left() == (0, 0, 0, 0)
+    assert found["cores of the machine"] == os.cpu_count()
+    assert found["CPU of a page: web"] > found["CPU of a page: timelines"], "Python takes longer than Redis"
+    assert 0 < found["a post alone, commit to closed, p50"] < 10_000
+    assert 100 < found["bytes of a row: feeds_post"] < 100_000
+    assert sum(name.startswith("cores that others had meanwhile: ") for name in found) == 2
+    whole, machine = sum(value for name, value in found.items() if name.startswith("CPU of a request")), 10e6
+    assert 0 < whole < machine, "a request takes no ten seconds"
+    assert {name.split(": ")[-1] for name in found if name.startswith("CPU of ")} <= set(cpu.PARTS)
 
 
 @pytest.mark.e2e

@@ -116,7 +116,8 @@ def release_graphs(show: Callable[[int], None]) -> None:
         show(min(start + POSTS_AT_ONCE, len(posts)))
     changed(
         """
-        UPDATE followers_account SET last_active_at = NULL, followers_count = 0, following_count = 0, version = version + 1
+        UPDATE followers_account SET last_active_at = NULL, followers_count = 0, following_count = 0, ever_pulled = false,
+            version = version + 1
         WHERE id = ANY(%(ids)s)
         """,
         ids=ids,

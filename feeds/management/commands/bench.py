@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from feeds.management.arguments import positive
-from feeds.management.bench import cluster, fanout, imports, layouts, listeners, load, small, storage, web
+from feeds.management.bench import cluster, costs, fanout, imports, layouts, listeners, load, small, storage, web
 from feeds.management.bench.deliveries import settle
 from feeds.management.bench.row import Row
 from feeds.management.bench.stage import Stage
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "layouts": layouts.others,
     "import": imports.graph,
     "cluster": cluster.of_masters,
+    "costs": costs.parts,
 }
 COLUMNS = ("what", "#measured", "#yardstick", "#ratio (of all runs)", "target", "")
 
