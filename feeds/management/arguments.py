@@ -28,6 +28,20 @@ def rate(text: str) -> float:
     return value
 
 
+SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def quantity(text: str) -> float:
+    """500M, 6k, 64G; 0 too."""
+    try:
+        value = float(text[:-1]) * SUFFIXES[text[-1]] if text[-1:] in SUFFIXES else float(text)
+    except ValueError:
+        value = -1
+    if not (value >= 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f"a number is expected, with k, M, G or T behind it or not, not {text!r}")
+    return value
+
+
 def share(text: str) -> float:
     try:
         value = float(text)
