@@ -164,4 +164,5 @@ def test_of_two_sweeps_at_once_one_is_let_in(task, lock):
     with psycopg.connect(**connection.get_connection_params()) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [lock])
         assert task() == {}
-    assert task()
+        other.execute("SELECT pg_advisory_unlock(%s)", [lock])
+        assert task()
