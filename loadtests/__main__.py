@@ -162,6 +162,8 @@ def start_locust(args: Namespace, folder: Path, *more: str) -> subprocess.Popen[
     command += ["-u", str(args.users), "-r", str(args.users), "-t", f"{args.time}s", "--only-summary"]
     command += ["--csv", str(folder / "http"), "--csv-full-history", "--html", str(folder / "report.html")]
     command += ["--population", str(folder / "population.json"), *more]
+    # A shell in the background, and whoever it starts, ignores it; but Locust is ended by it, with its report.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with (folder / "locust.log").open("w") as log:
         return subprocess.Popen(
             dies_with_parent(*command), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

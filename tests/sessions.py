@@ -31,6 +31,9 @@ STORED = [
 
 
 def main() -> int:
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell in the background ignores it, and so would sessions
     on_both = embedded.has_rabbitmq()
     beside = {"with the service's processes": ({}, WITH_PROCESSES)}
     if on_both:

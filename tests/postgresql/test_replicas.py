@@ -84,7 +84,7 @@ class Replica:
 def server(inhabited: Instance) -> Iterator[Replica]:
     """Copied from the tests' server while that goes on, as an operator does it."""
     own = urlsplit(database_url())
-    folder = inhabited.run_dir / "replica"
+    folder = inhabited.run_dir / "postgres-replica"
     folder.mkdir(mode=0o700)
     made = Replica(folder, embedded.still_free(None, "the replica"))
     embedded.give_away(folder)
