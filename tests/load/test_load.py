@@ -73,7 +73,7 @@ def prepare(folder: Path) -> None:
 
 def test_a_load_ends_with_0_and_its_files_say_what_came_of_it(web):
     words = ("--users", "20", "--time", "8s", "--accounts", "300", "--history", "30", "--pace", "5")
-    with started("run", *words) as command:
+    with started("run", *words, "--reads-per-post", "5") as command:  # so that there is something of each kind
         said, _ = command.communicate(timeout=150)
     assert command.returncode == 0, said
     assert all(f" {kind} " in said for kind in KINDS) and said.splitlines()[-1] == "all of it is right"
