@@ -141,12 +141,25 @@ def prepared(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     So its plan must be good whatever the values (settings.py forces that one), and its text one of few: values go in by
     name alone. Type a parameter by a cast where PostgreSQL could not tell.
     """
+    return _executed(statement, values).rows()
+
+
+def prepared_lines(statement: str, **values: Any) -> list[bytes]:
+    """The same of rows of one column, none of them NULL, as PostgreSQL writes them down."""
+    return _executed(statement, values).lines()
+
+
+def _executed(statement: str, values: dict[str, Any]) -> _Prepared:
     database: Any = connections[DEFAULT_DB_ALIAS]  # what `connection` looks up again for each of its attributes
     database.close_if_health_check_failed()
     database.ensure_connection()
     found = _Prepared(database.connection)
-    database._prepare_cursor(found).execute(statement, values)
-    return found.rows
+    if database.execute_wrappers or database.queries_logged:
+        database._prepare_cursor(found).execute(statement, values)
+    else:
+        with database.wrap_database_errors:
+            found.execute(statement, values)
+    return found
 
 
 class _Prepared:
@@ -156,21 +169,27 @@ class _Prepared:
     """
 
     _query = None  # Django's log has no words for it
-    rows: list[tuple[Any, ...]]
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
+        self.types = Transformer(connection)
 
     def execute(self, statement: str, values: dict[str, Any]) -> None:
         text, names = _numbered(statement)
         if not self.connection.autocommit:
             self.connection.execute("")  # begins the transaction, unless that is done
-        types = Transformer(self.connection)
+        types = self.types
         sent: Any = types.dump_sequence([_typed(values[name]) for name in names], [PyFormat.AUTO] * len(names))
         name = self._name(text, types.types or ())
-        result = self._succeeded(self.connection.pgconn.exec_prepared(name, sent, types.formats))
-        types.set_pgresult(result)
-        self.rows = types.load_rows(0, result.ntuples, tuple)
+        self.result = self._succeeded(self.connection.pgconn.exec_prepared(name, sent, types.formats))
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        self.types.set_pgresult(self.result)
+        return self.types.load_rows(0, self.result.ntuples, tuple)
+
+    def lines(self) -> list[bytes]:
+        value: Any = self.result.get_value
+        return [value(row, 0) for row in range(self.result.ntuples)]
 
     def _name(self, text: bytes, types: tuple[int, ...]) -> bytes:
         """The statement's, on this connection: given with the first execution, when PostgreSQL plans it."""

@@ -8,7 +8,7 @@ an older text, however late somebody else wrote it to the cache.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -21,7 +21,7 @@ from followers.models import Account, FollowRequest
 
 from . import text
 from .database import exists, prepared, rows
-from .models import VISIBLE_JOINED, Mention, Post, PostTag, Tag, TagDay, TagFollow
+from .models import Mention, Post, PostTag, Tag, TagDay, TagFollow, visible_joined
 
 TAG_DAYS = 7
 FEATURED_AMONG = 1_000  # posts
@@ -39,22 +39,32 @@ class Ref(NamedTuple):
     version: int
     account_id: int
     account_version: int
+    original_id: int | None  # of what it reblogs, as are the next three
+    original_version: int | None
+    original_account_id: int | None
+    original_account_version: int | None
     favourited: bool
     bookmarked: bool
     reblogged: bool
     muted: bool  # the conversation
-    original: Ref | None = None  # what it reblogs
+
+    @property
+    def original(self) -> Ref | None:
+        return Ref._make((*self[4:8], None, None, None, None, *self[8:])) if self[4] else None
 
 
-_MARKED = "account_id = %(viewer)s::bigint AND post_id = coalesce(o.id, p.id)"
-_REBLOGGED = "author_id = %(viewer)s::bigint AND reblog_of_id = coalesce(o.id, p.id) AND deleted_at IS NULL"
+MARKED = "coalesce(o.id, p.id)"
+CONVERSATION = "coalesce(o.conversation_id, o.id, p.conversation_id, p.id)"
+_MARKED = f"account_id = %(viewer)s::bigint AND post_id = {MARKED}"
+_REBLOGGED = f"author_id = %(viewer)s::bigint AND reblog_of_id = {MARKED} AND deleted_at IS NULL"
 _MUTES_ANY = "(SELECT EXISTS (SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint))"
 _MUTES_THIS = exists(
-    """SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint
-        AND conversation_id = coalesce(o.conversation_id, o.id, p.conversation_id, p.id)"""
+    f"""SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint
+        AND conversation_id = {CONVERSATION}"""
 )
 _MUTED = f"CASE WHEN {_MUTES_ANY} THEN {_MUTES_THIS} ELSE false END"  # few mute any: that is asked once for all posts
-REF = f"""p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version,
+VERSIONS = "p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version"
+REF = f"""{VERSIONS},
     {exists(f"SELECT 1 FROM feeds_favourite WHERE {_MARKED}")},
     {exists(f"SELECT 1 FROM feeds_bookmark WHERE {_MARKED}")},
     {exists(f"SELECT 1 FROM feeds_post WHERE {_REBLOGGED}")},
@@ -71,26 +81,19 @@ _REFS = f"""
 """
 
 
-_VISIBLE_REFS = _REFS.replace("ORDER BY", f"WHERE {VISIBLE_JOINED.format(post='p', author='a')} ORDER BY")
-
-
-def ref(columns: Sequence[Any]) -> Ref:
-    """A Ref of the columns of REF."""
-    marks = columns[8:]
-    original = Ref(*columns[4:8], *marks) if columns[4] else None
-    return Ref(*(*columns[:4], *marks, original))
+_VISIBLE_REFS = _REFS.replace("ORDER BY", f"WHERE {visible_joined()} ORDER BY")
 
 
 def refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
     """References to the posts as they are now, in the order given. Who may see them is for the caller to know."""
     found = prepared(_REFS, ids=post_ids, viewer=viewer.pk if viewer else None)
-    return [ref(columns) for columns in found]
+    return [Ref._make(columns) for columns in found]
 
 
 def visible_refs(post_ids: list[int], viewer: Account | None) -> list[Ref]:
     """Likewise, to those that the viewer may see by now: the ids may be of a moment ago."""
     found = prepared(_VISIBLE_REFS, ids=post_ids, viewer=viewer.pk if viewer else None)
-    return [ref(columns) for columns in found]
+    return [Ref._make(columns) for columns in found]
 
 
 def post(found: Post, viewer: Account | None = None) -> Entity:

@@ -8,20 +8,22 @@ never a leak, and the end of Redis is not the end of the page. docs/semantics.md
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 from followers.models import Account
 
 from . import metrics, timelines
-from .database import REDIS_AWAY, exists, prepared
-from .entities import JOIN, REF, Ref, ref
-from .models import HIDDEN, ID_END, VISIBLE_JOINED
+from .database import REDIS_AWAY, exists, prepared_lines
+from .entities import CONVERSATION, JOIN, MARKED, VERSIONS, Ref
+from .models import ID_END, LOOKED_UP, Facts, hidden_joined, visible_joined
 from .posts import Cursor, Page
 from .timelines import Stored
 
 ROUNDS = 10  # most statements for one page, however many of its candidates the reader must not see
 ROUND_MOST = 1_000  # ids a statement looks at; each round takes twice as many as the one before
+HELD_MOST = 10_000  # lines in a process's memory, of about 1 KB each
 NEIGHBOURS = 40  # candidates below a reblog among which the same post, or another reblog of it, makes it superfluous
 
 # Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`; {deep} is
@@ -57,7 +59,26 @@ _DEEP = """UNION (
         WHERE f.follower_id = %(viewer)s
         ORDER BY p.id {order} LIMIT %(count)s)"""
 
-_FOLLOWS = exists("SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s")
+# The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one. Its rules have names,
+# since explain.py says which of them a post breaks; listeners.py asks for all of them, and a page, too.
+
+
+def _followed(facts: Facts, tagged: str) -> str:
+    return f"(p.author_id = %(viewer)s OR {facts.followed.format(account='p.author_id')} OR {tagged})"
+
+
+def _reply_shown(facts: Facts) -> str:
+    return f"""(p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
+    OR {facts.followed.format(account="p.in_reply_to_account_id")})"""
+
+
+def _candidate(facts: Facts, *, tagged: str, without_reblogs: str, on_exclusive_list: str) -> str:
+    return f"""
+    p.home_mode <> 'none' AND {_followed(facts, tagged)}
+    AND {visible_joined(facts)} AND NOT {hidden_joined(facts)}
+    AND {_reply_shown(facts)} AND (p.reblog_of_id IS NULL OR NOT {without_reblogs}) AND NOT {on_exclusive_list}"""
+
+
 _TAGGED = exists(
     """SELECT 1 FROM feeds_posttag t JOIN feeds_tagfollow f ON f.tag_id = t.tag_id
         WHERE t.post_id = p.id AND f.account_id = %(viewer)s"""
@@ -65,35 +86,120 @@ _TAGGED = exists(
 _WITHOUT_REBLOGS = exists(
     "SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs"
 )
-
-# The definition, but for its rule (d), which looks at neighbours: `_Walk` and `page` apply that one. Its rules have names,
-# since explain.py says which of them a post breaks; listeners.py asks for all of them.
-FOLLOWED = f"(p.author_id = %(viewer)s OR {_FOLLOWS.format(account='p.author_id')} OR {_TAGGED})"
-REPLY_SHOWN = f"""(p.in_reply_to_account_id IS NULL OR p.in_reply_to_account_id IN (p.author_id, %(viewer)s)
-    OR {_FOLLOWS.format(account="p.in_reply_to_account_id")})"""
-REBLOG_SHOWN = f"(p.reblog_of_id IS NULL OR NOT {_WITHOUT_REBLOGS})"
 ON_EXCLUSIVE_LIST = exists(
     """SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
         WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = p.author_id"""
 )
-CANDIDATE = f"""
-    p.home_mode <> 'none' AND {FOLLOWED}
-    AND {VISIBLE_JOINED.format(post="p", author="a")} AND NOT {HIDDEN.format(post="p")}
-    AND {REPLY_SHOWN} AND {REBLOG_SHOWN} AND NOT {ON_EXCLUSIVE_LIST}"""
-"""Of a post `p` by an account `a`."""
+FOLLOWED = _followed(LOOKED_UP, _TAGGED)
+REPLY_SHOWN = _reply_shown(LOOKED_UP)
+REBLOG_SHOWN = f"(p.reblog_of_id IS NULL OR NOT {_WITHOUT_REBLOGS})"
+CANDIDATE = _candidate(LOOKED_UP, tagged=_TAGGED, without_reblogs=_WITHOUT_REBLOGS, on_exclusive_list=ON_EXCLUSIVE_LIST)
+"""Of a post `p` by an account `a`, that reblogs `o` by `oa`, if anything."""
+
+# A page's statement asks other tables once for all its posts, not once for each: to look something up takes PostgreSQL a
+# microsecond, to begin with it several. `known` is one row of arrays, of ids of accounts or posts.
+_THIS_VIEWER = "BETWEEN %(viewer)s AND %(viewer)s"
+"""As `= %(viewer)s`, but PostgreSQL guesses that it holds for many rows: else it would rather go through all of the viewer's
+than look for each of the page's."""
+_KNOWN = {
+    "followed": """SELECT found.followee_id FROM unnest(accounts) one (id) CROSS JOIN LATERAL (
+        SELECT followee_id FROM followers_follow WHERE followee_id = one.id AND follower_id = %(viewer)s OFFSET 0) found""",
+    "without_reblogs": """SELECT found.followee_id FROM unnest(rebloggers) one (id) CROSS JOIN LATERAL (
+        SELECT followee_id FROM followers_follow
+        WHERE followee_id = one.id AND follower_id = %(viewer)s AND NOT reblogs OFFSET 0) found""",
+    "blocked": f"""SELECT blocked_id FROM followers_block
+        WHERE blocker_id = %(viewer)s AND blocked_id = ANY(accounts)
+        UNION ALL SELECT blocker_id FROM followers_block
+        WHERE blocker_id = ANY(accounts) AND blocked_id {_THIS_VIEWER}""",
+    "muted": """SELECT target_id FROM followers_mute
+        WHERE account_id = %(viewer)s AND target_id = ANY(accounts) AND (expires_at IS NULL OR expires_at > now())""",
+    "mentioned": f"SELECT post_id FROM feeds_mention WHERE post_id = ANY(addressed) AND account_id {_THIS_VIEWER}",
+    "names_blocked": f"""SELECT post_id FROM feeds_mention m
+        WHERE post_id = ANY(posts) AND {LOOKED_UP.blocked.format(account="m.account_id")}""",
+    "tagged": """SELECT t.post_id FROM feeds_tagfollow f JOIN feeds_posttag t ON t.tag_id = f.tag_id
+        WHERE f.account_id = %(viewer)s AND t.post_id = ANY(posts)""",
+    "on_exclusive_list": """SELECT m.account_id FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
+        WHERE l.owner_id = %(viewer)s AND l.exclusive AND m.account_id = ANY(accounts)""",
+    "favourited": f"SELECT post_id FROM feeds_favourite WHERE post_id = ANY(marked) AND account_id {_THIS_VIEWER}",
+    "bookmarked": f"SELECT post_id FROM feeds_bookmark WHERE post_id = ANY(marked) AND account_id {_THIS_VIEWER}",
+    "reblogged": """SELECT reblog_of_id FROM feeds_post
+        WHERE author_id = %(viewer)s AND reblog_of_id = ANY(marked) AND deleted_at IS NULL""",
+    "conversations_muted": """SELECT conversation_id FROM feeds_conversationmute
+        WHERE account_id = %(viewer)s AND conversation_id = ANY(conversations)""",
+}
+
+
+def _in(known: str, column: str) -> str:
+    return f"{column} = ANY(known.{known})"
+
+
+_SHOWN = _candidate(
+    Facts(
+        followed=_in("followed", "{account}"),
+        blocked=_in("blocked", "{account}"),
+        muted=_in("muted", "{account}"),
+        mentioned=_in("mentioned", "{post}.id"),
+        names_blocked=_in("names_blocked", "{post}.id"),
+    ),
+    tagged=_in("tagged", "p.id"),
+    without_reblogs=_in("without_reblogs", "p.author_id"),
+    on_exclusive_list=_in("on_exclusive_list", "p.author_id"),
+)
+_MARKS = ", ".join(
+    (
+        *(_in(known, MARKED) for known in ("favourited", "bookmarked", "reblogged")),
+        _in("conversations_muted", CONVERSATION),
+    )
+)
+_SELECTED = f"coalesce({_SHOWN}, false), {VERSIONS}, {_MARKS}"
+_COLUMN = re.compile(r"\b(p|a|o|oa)\.(\w+)")  # of the tables of JOIN
+_COLUMNS = sorted(set(_COLUMN.findall(_SELECTED)))
+
+
+def _of_page(sql: str) -> str:
+    """The same of the table `page`, in which the columns of all four stand side by side."""
+    return _COLUMN.sub(r"page.\1_\2", sql)
+
+
+def _all(*columns: str, only: str = "{} IS NOT NULL") -> str:
+    return _of_page(" || ".join(f"array_agg({one}) FILTER (WHERE {only.format(one)})" for one in columns))
+
 
 _STATEMENT = f"""
     WITH candidates AS ({_SOURCES}),
-    scanned AS (SELECT id FROM candidates ORDER BY id {{order}} LIMIT %(count)s)
-    SELECT scanned.id, coalesce(({CANDIDATE}), false), {REF}
-    FROM scanned LEFT JOIN feeds_post p ON p.id = scanned.id {JOIN}
-    ORDER BY scanned.id {{order}}
+    scanned AS (SELECT id FROM candidates ORDER BY id {{order}} LIMIT %(count)s),
+    page AS MATERIALIZED (
+        SELECT scanned.id, {", ".join(f"{table}.{column} AS {table}_{column}" for table, column in _COLUMNS)}
+        FROM scanned LEFT JOIN feeds_post p ON p.id = scanned.id {JOIN}),
+    asked AS (
+        SELECT {_all("p.author_id", "o.author_id", "p.in_reply_to_account_id")} AS accounts,
+            {_all("p.author_id", only="p.reblog_of_id IS NOT NULL")} AS rebloggers,
+            {_all("p.id", "o.id")} AS posts,
+            {_all("p.id", only="p.visibility IN ('private', 'direct')")}
+                || {_all("o.id", only="o.visibility IN ('private', 'direct')")} AS addressed,
+            {_all(MARKED)} AS marked, {_all(CONVERSATION)} AS conversations
+        FROM page),
+    known AS MATERIALIZED (SELECT {", ".join(f"ARRAY({ask}) AS {name}" for name, ask in _KNOWN.items())} FROM asked)
+    SELECT ROW(page.id, {_of_page(_SELECTED)})::text FROM page CROSS JOIN known ORDER BY page.id {{order}}
 """
 
 
 @cache
 def _statement(order: str, deep: bool) -> str:
     return _STATEMENT.format(order=order, deep=_DEEP.format(order=order) if deep else "")
+
+
+@lru_cache(HELD_MOST)
+def _read(line: bytes) -> tuple[int, Ref | None]:
+    """A row of the statement's, as PostgreSQL writes it: the id, and, if it is a candidate's, the reference.
+
+    Many readers are told the same of a post. To take a line for what it was before is faster than to read it.
+    """
+    post_id, shown, *columns = line[1:-1].split(b",")
+    if shown == b"f":
+        return int(post_id), None
+    numbers = [int(one) if one else None for one in columns[:8]]
+    return int(post_id), Ref._make((*numbers, *(one == b"t" for one in columns[8:])))
 
 
 def page(viewer: Account, cursor: Cursor) -> Page:
@@ -112,11 +218,11 @@ def _downwards(viewer: Account, cursor: Cursor) -> Page:
             cut_at = None if place < len(walk.found) or walk.ended else walk.last
             break
         one = walk.found[place]
-        if one.original and not walk.reach(place + NEIGHBOURS) and not walk.ended and place:
+        if one.original_id and not walk.reach(place + NEIGHBOURS) and not walk.ended and place:
             # Not known yet whether it is superfluous: the next page begins with it.
             cut_at = walk.found[place - 1].post_id
             break
-        if not one.original or not _superfluous(one, walk.found[place + 1 :]):
+        if not one.original_id or not _superfluous(one, walk.found[place + 1 :]):
             shown.append(one)
         place += 1
     refs = shown[: cursor.limit]
@@ -133,7 +239,7 @@ def _upwards(viewer: Account, cursor: Cursor) -> Page:
         one = walk.found[place]
         if one.post_id >= cursor.below:
             break
-        if one.original:
+        if one.original_id:
             under.reach(NEIGHBOURS - 1 - place)
         below = [*walk.found[:place][::-1], *under.found]
         if not _superfluous(one, below):
@@ -154,12 +260,8 @@ def superfluous(viewer: Account, post_id: int) -> bool:
 
 def _superfluous(one: Ref, below: list[Ref]) -> bool:
     """Rule (d): a reblog of what is shown, or reblogged, just below it."""
-    if one.original is None:
-        return False
-    same = one.original.post_id
-    return any(
-        other.post_id == same or (other.original and other.original.post_id == same) for other in below[:NEIGHBOURS]
-    )
+    same = one.original_id
+    return same is not None and any(same in (other.post_id, other.original_id) for other in below[:NEIGHBOURS])
 
 
 @dataclass
@@ -186,13 +288,13 @@ class _Walk:
         while place >= len(self.found) and not self.ended and self.rounds < ROUNDS:
             count = min(max(self.count, place - len(self.found)) << self.rounds, ROUND_MOST)
             scanned = self._scan(count)
-            self.found += [ref(row[2:]) for row in scanned if row[1]]
+            self.found += [one for _, one in scanned if one]
             self.rounds += 1
             self.ended = len(scanned) < count
             self.last = scanned[-1][0] if scanned else self.last
         return place < len(self.found)
 
-    def _scan(self, count: int) -> list[tuple[int, ...]]:
+    def _scan(self, count: int) -> list[tuple[int, Ref | None]]:
         below, above = (ID_END, self.last) if self.upwards else (self.last, 0)
         stored = self._stored(below, above, count)
         self.built = self.built and stored is not None
@@ -202,7 +304,7 @@ class _Walk:
         else:
             ids, deep_below = stored.ids, min(below, stored.cover + 1)
             deep = not self.upwards and len(ids) < count and stored.cover > above
-        return prepared(
+        lines = prepared_lines(
             _statement("ASC" if self.upwards else "DESC", deep),
             viewer=self.reader_id,
             stored=ids,
@@ -211,6 +313,7 @@ class _Walk:
             count=count,
             deep_below=deep_below,
         )
+        return [_read(line) for line in lines]
 
     def _stored(self, below: int, above: int, count: int) -> Stored | None:
         try:

@@ -104,6 +104,7 @@ _HOMES = f"""
     CROSS JOIN LATERAL (
         SELECT is_active, followers_count > cardinality(%(listening)s::bigint[]) AS popular
         FROM followers_account WHERE id = p.author_id OFFSET 0) a
+    LEFT JOIN feeds_post o ON o.id = p.reblog_of_id LEFT JOIN followers_account oa ON oa.id = o.author_id
     CROSS JOIN LATERAL (
         SELECT p.author_id AS id WHERE p.author_id = ANY(%(listening)s::bigint[])
         UNION

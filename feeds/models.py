@@ -7,7 +7,7 @@ and closed by the conditional UPDATEs of fanout.py and outbox.py; docs/protocol.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
@@ -40,56 +40,98 @@ class PostMode(models.TextChoices):
 # Who may see a post, and who would rather not: each is decided here and nowhere else. SQL of a boolean, where `{post}` is
 # a row of feeds_post and %(viewer)s an account's id, or NULL for anybody.
 
+
+class Facts(NamedTuple):
+    """What the rules ask other tables: of an `{account}` and the viewer, or of a `{post}` and the viewer."""
+
+    followed: str  # the viewer follows the account
+    blocked: str  # either blocks the other
+    muted: str  # the viewer mutes the account, still
+    mentioned: str  # the post mentions the viewer
+    names_blocked: str  # the post mentions somebody with whom the viewer has a block
+
+
 _BLOCKED = exists(
     """SELECT 1 FROM followers_block WHERE (blocker_id, blocked_id) IN (
         (%(viewer)s::bigint, {account}), ({account}, %(viewer)s::bigint))"""
 )
-_MENTIONED = exists("SELECT 1 FROM feeds_mention WHERE post_id = {post}.id AND account_id = %(viewer)s::bigint")
-_ACTIVE = exists("SELECT 1 FROM followers_account WHERE id = {post}.author_id AND is_active")
-_FOLLOWED = exists(
-    "SELECT 1 FROM followers_follow WHERE followee_id = {post}.author_id AND follower_id = %(viewer)s::bigint"
-)
-_MUTED = exists(
-    """SELECT 1 FROM followers_mute WHERE account_id = %(viewer)s::bigint AND target_id = {post}.author_id
+LOOKED_UP = Facts(
+    followed=exists(
+        "SELECT 1 FROM followers_follow WHERE followee_id = {account} AND follower_id = %(viewer)s::bigint"
+    ),
+    blocked=_BLOCKED,
+    muted=exists(
+        """SELECT 1 FROM followers_mute WHERE account_id = %(viewer)s::bigint AND target_id = {account}
         AND (expires_at IS NULL OR expires_at > now())"""
+    ),
+    mentioned=exists("SELECT 1 FROM feeds_mention WHERE post_id = {post}.id AND account_id = %(viewer)s::bigint"),
+    names_blocked=exists(
+        f"SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account='m.account_id')}"
+    ),
 )
-_NAMES_BLOCKED = exists(
-    f"SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account='m.account_id')}"
-)
+"""Each found by itself, in an index."""
 
-_FOR_THEM = f"""({{post}}.visibility IN ('public', 'unlisted') OR ({{post}}.visibility = 'private' AND {_FOLLOWED})
-            OR {_MENTIONED})"""
-_MAY_SEE = f"""(
-    {{post}}.deleted_at IS NULL AND {_ACTIVE}
-    AND coalesce({{post}}.author_id = %(viewer)s::bigint OR (
-        {_FOR_THEM}
-        AND NOT {_BLOCKED.format(account="{post}.author_id")}), false))"""
 
-ADDRESSED = f"({{post}}.author_id = %(viewer)s::bigint OR {_FOR_THEM})"
-"""The post is, or was, for the viewer, whatever has become of it since, and of the two."""
+def _for_them(facts: Facts, post: str) -> str:
+    followed = facts.followed.format(account=f"{post}.author_id")
+    return f"""({post}.visibility IN ('public', 'unlisted') OR ({post}.visibility = 'private' AND {followed})
+            OR {facts.mentioned.format(post=post)})"""
 
-MENTIONS_BLOCKED = f"coalesce({{post}}.author_id <> %(viewer)s::bigint AND {_NAMES_BLOCKED}, false)"
-"""Somebody else's post mentions somebody with whom the viewer has a block."""
 
-_RATHER_NOT = f"({_MUTED} OR {MENTIONS_BLOCKED})"
+def _may_see(facts: Facts, post: str, active: str) -> str:
+    return f"""(
+    {post}.deleted_at IS NULL AND {active}
+    AND coalesce({post}.author_id = %(viewer)s::bigint OR (
+        {_for_them(facts, post)}
+        AND NOT {facts.blocked.format(account=f"{post}.author_id")}), false))"""
+
+
+def _mentions_blocked(facts: Facts, post: str) -> str:
+    return f"coalesce({post}.author_id <> %(viewer)s::bigint AND {facts.names_blocked.format(post=post)}, false)"
+
+
+def _rather_not(facts: Facts, post: str) -> str:
+    return f"({facts.muted.format(account=f'{post}.author_id')} OR {_mentions_blocked(facts, post)})"
 
 
 def _of_original(rule: str) -> str:
     """The rule for what the post reblogs; false where it reblogs nothing."""
-    return exists(f"SELECT 1 FROM feeds_post o WHERE o.id = {{post}}.reblog_of_id AND {rule.format(post='o')}")
+    return exists(f"SELECT 1 FROM feeds_post o WHERE o.id = {{post}}.reblog_of_id AND {rule}")
 
 
-VISIBLE = likely(f"{_MAY_SEE} AND ({{post}}.reblog_of_id IS NULL OR {_of_original(_MAY_SEE)})")
+def _active(post: str) -> str:
+    return exists(f"SELECT 1 FROM followers_account WHERE id = {post}.author_id AND is_active")
+
+
+ADDRESSED = f"({{post}}.author_id = %(viewer)s::bigint OR {_for_them(LOOKED_UP, '{post}')})"
+"""The post is, or was, for the viewer, whatever has become of it since, and of the two."""
+
+MENTIONS_BLOCKED = _mentions_blocked(LOOKED_UP, "{post}")
+"""Somebody else's post mentions somebody with whom the viewer has a block."""
+
+VISIBLE = likely(
+    f"""{_may_see(LOOKED_UP, "{post}", _active("{post}"))}
+    AND ({{post}}.reblog_of_id IS NULL OR {_of_original(_may_see(LOOKED_UP, "o", _active("o")))})"""
+)
 """The post lives, and the viewer may see it by any door. A block, either way, takes that away; a mute does not."""
 
-VISIBLE_JOINED = VISIBLE.replace(_ACTIVE, "{author}.is_active")
-"""The same, where the author's row is joined, as {author}: it need not be found once more."""
-
-HIDDEN = likely(f"{_RATHER_NOT} OR {_of_original(_RATHER_NOT)}")
+HIDDEN = likely(f"{_rather_not(LOOKED_UP, '{post}')} OR {_of_original(_rather_not(LOOKED_UP, 'o'))}")
 """The viewer muted the author, or the post mentions somebody with whom there is a block: it is on no timeline of theirs."""
 
+
+def visible_joined(facts: Facts = LOOKED_UP) -> str:
+    """VISIBLE of a post `p` by an account `a`, that reblogs `o` by `oa`, if anything: all of them joined."""
+    original = _may_see(facts, "o", "oa.is_active")
+    return likely(f"{_may_see(facts, 'p', 'a.is_active')} AND (p.reblog_of_id IS NULL OR {original})")
+
+
+def hidden_joined(facts: Facts = LOOKED_UP) -> str:
+    """HIDDEN of these."""
+    return likely(f"{_rather_not(facts, 'p')} OR (p.reblog_of_id IS NOT NULL AND {_rather_not(facts, 'o')})")
+
+
 STORED = f"""({{post}}.deleted_at IS NULL AND {{post}}.home_mode = 'push'
-    AND ({{post}}.visibility <> 'direct' OR {_MENTIONED}))"""
+    AND ({{post}}.visibility <> 'direct' OR {LOOKED_UP.mentioned}))"""
 """A follower's timeline in Redis holds the post: more than a page shows. What may become right again is stored."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
-from itertools import product
 from typing import Any
 
 import orjson
@@ -63,67 +62,28 @@ def muted_page(request: AccountRequest, page: graph.Page, ends: dict[int, dateti
 
 
 def statuses(refs: list[Ref], viewer: Account | None) -> list[bytes]:
-    """The JSON of each, as `status` has it. What lasts is held by the versions of post and author; what is reblogged, and
-    how the viewer marked it, are made for each page.
-    """
-    wanted = {one[:4]: one for ref in refs for one in (ref, ref.original) if one}
-    held = _held_for(wanted)
-
-    def whole(one: Ref) -> bytes:
-        lasting, pinned = held[one[:4]]
-        reblog = whole(one.original) if one.original else b"null"
-        if viewer is None:
-            return b'%b,"reblog":%b}' % (lasting, reblog)
-        pinned = pinned and one.account_id == viewer.pk
-        marks = _MARKS[one.favourited, one.reblogged, one.bookmarked, one.muted, pinned]
-        return b'%b,"reblog":%b,%b' % (lasting, reblog, marks)
-
-    return [whole(one) for one in refs]
-
-
-Key = tuple[int, int, int, int]
-
-_held: dict[Key, tuple[bytes, bool]] = {}
-"""By the ids and versions of post and author: the JSON of what lasts, without its closing brace, and whether it is pinned."""
-
-
-def _held_for(wanted: dict[Key, Ref]) -> dict[Key, tuple[bytes, bool]]:
+    """The JSON of each, as `status` has it."""
     global _held
     if len(_held) > HELD_MOST:
         _held = {}
     held = _held
-    if missing := {key: ref for key, ref in wanted.items() if key not in held}:
-        for key, entity in zip(missing, entities.hydrate(list(missing.values())), strict=True):
-            held[key] = orjson.dumps(_lasting(entity))[:-1], entity["pinned"]
-    return held
+    me = viewer.pk if viewer else None
+    keys = [(ref, None if me is None else me in (ref.account_id, ref.original_account_id)) for ref in refs]
+    if missing := [key for key in dict.fromkeys(keys) if key not in held]:
+        for key, entity in zip(missing, entities.hydrate([ref for ref, _ in missing]), strict=True):
+            held[key] = orjson.dumps(status(entity, viewer))
+    return [held[key] for key in keys]
+
+
+_held: dict[tuple[Ref, bool | None], bytes] = {}
+"""The JSON by the reference, with versions and marks in it, and by who sees it: an author, anybody else who has signed in,
+or (None) somebody who has not."""
 
 
 def status(entity: Entity, viewer: Account | None) -> dict[str, Any]:
-    shaped = _lasting(entity) | {"reblog": status(entity["reblog"], viewer) if entity["reblog"] else None}
-    if viewer is None:
-        return shaped
-    pinned = entity["pinned"] and entity["account"]["id"] == viewer.pk
-    return shaped | _marks(entity["favourited"], entity["reblogged"], entity["bookmarked"], entity["muted"], pinned)
-
-
-def _marks(favourited: bool, reblogged: bool, bookmarked: bool, muted: bool, pinned: bool) -> dict[str, bool]:
-    return {
-        "favourited": favourited,
-        "reblogged": reblogged,
-        "bookmarked": bookmarked,
-        "muted": muted,
-        "pinned": pinned,
-    }
-
-
-_MARKS = {marks: orjson.dumps(_marks(*marks))[1:] for marks in product((False, True), repeat=5)}
-"""The JSON of the viewer's fields, with the closing brace alone."""
-
-
-def _lasting(entity: Entity) -> dict[str, Any]:
-    """A status without what it reblogs and how the viewer marked it: the same for everybody, as long as its versions are."""
+    """With the viewer's fields, if there is one."""
     url = f"{entity['account']['url']}/{entity['id']}"
-    return {
+    shaped = {
         "id": str(entity["id"]),
         "uri": url,
         "url": url,
@@ -148,6 +108,16 @@ def _lasting(entity: Entity) -> dict[str, Any]:
         "reblogs_count": entity["reblogs_count"],
         "favourites_count": entity["favourites_count"],
         "filtered": [],
+        "reblog": status(entity["reblog"], viewer) if entity["reblog"] else None,
+    }
+    if viewer is None:
+        return shaped
+    return shaped | {
+        "favourited": entity["favourited"],
+        "reblogged": entity["reblogged"],
+        "bookmarked": entity["bookmarked"],
+        "muted": entity["muted"],
+        "pinned": entity["pinned"] and entity["account"]["id"] == viewer.pk,
     }
 
 

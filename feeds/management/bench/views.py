@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from feeds.api import serializers
 from feeds.api.auth import AccountRequest
 from feeds.database import rows
-from feeds.entities import JOIN, REF, ref
+from feeds.entities import JOIN, REF, Ref
 from feeds.models import HIDDEN, VISIBLE, Post, PostMode
 from feeds.posts import Page
 
@@ -59,7 +59,7 @@ class Home(APIView):
     scopes = {"GET": "read:statuses"}
 
     def get(self, request: AccountRequest) -> HttpResponse:
-        refs = [ref(columns) for columns in rows(NEWEST, viewer=request.user.pk, count=PAGE)]
+        refs = [Ref._make(columns) for columns in rows(NEWEST, viewer=request.user.pk, count=PAGE)]
         page = Page(refs, refs[-1].post_id, refs[0].post_id)
         return serializers.status_page(request, page)
 
