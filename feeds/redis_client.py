@@ -51,9 +51,10 @@ def client() -> Any:
         "decode_responses": True,
         "socket_timeout": ANSWERS_IN,
         "socket_connect_timeout": 2,
-        "socket_keepalive": True,
         "health_check_interval": 30,
     }
+    if not settings.REDIS_URL.startswith("unix"):
+        options["socket_keepalive"] = True
     if not settings.REDIS_NODES:
         return redis.Redis.from_url(settings.REDIS_URL, **options)
     first, *others = settings.REDIS_NODES
