@@ -14,6 +14,8 @@ from followers.models import Account
 from . import forms, pagination, serializers, throttling
 from .auth import AccountRequest, AnyRequest
 
+MOST = 40  # posts, of what names them one by one: as of a page
+
 
 class Statuses(APIView):
     scopes = {"GET": "read:statuses", "POST": "write:statuses"}
@@ -21,7 +23,7 @@ class Statuses(APIView):
     rates = {"POST": (throttling.POSTS, throttling.PUSHES)}
 
     def get(self, request: AnyRequest) -> Response:
-        ids = [pagination.number("id", text) for text in forms.several(request, "id")]
+        ids = [pagination.number("id", text) for text in forms.several(request, "id")[:MOST]]
         return Response([serializers.status(entity, request.user) for entity in posts.several(request.user, ids)])
 
     def post(self, request: AccountRequest) -> HttpResponse:
@@ -39,7 +41,7 @@ class Statuses(APIView):
 class Show(APIView):
     scopes = {"GET": "read:statuses", "PUT": "write:statuses", "DELETE": "write:statuses"}
     anonymous = ("GET",)
-    rates = {"DELETE": (throttling.DELETES,)}
+    rates = {"PUT": (throttling.POSTS,), "DELETE": (throttling.DELETES,)}
 
     def get(self, request: AnyRequest, post_id: int) -> HttpResponse:
         return answer(request, posts.get_visible(request.user, post_id))

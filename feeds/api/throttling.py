@@ -42,7 +42,7 @@ SIGN_UPS = RateLimitItemPerMinute(settings.SIGN_UPS_PER_ADDRESS, 30, namespace="
 SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign_ins")
 SECRETS = RateLimitItemPerMinute(20, 5, namespace="secrets")  # wrong ones, of applications
 APPS = RateLimitItemPerMinute(20, 10, namespace="apps")  # a client registers once for each server: a class in one room
-POSTS = RateLimitItemPerHour(300, 3, namespace="posts")  # reblogs, too
+POSTS = RateLimitItemPerHour(300, 3, namespace="posts")  # edits and reblogs, too
 PUSHES = RateLimitItemPerHour(settings.PUSHES_PER_HOUR, namespace="pushes")
 FOLLOWS = RateLimitItemPerHour(settings.FOLLOWS_PER_HOUR, namespace="follows")
 DELETES = RateLimitItemPerMinute(30, 30, namespace="deletes")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from feeds.api import throttling
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
 
@@ -85,6 +86,18 @@ def test_several_statuses_come_in_the_order_asked_without_those_hidden(api: Any)
     assert ids(answer) == [b.pk, a.pk]
     assert ids(api().get("/api/v1/statuses")) == []
     assert api().get("/api/v1/statuses?id[]=x").status_code == 400
+    nothing = "&".join(["id[]=0"] * 39)
+    assert ids(api().get(f"/api/v1/statuses?{nothing}&id[]={a.pk}&id[]={b.pk}")) == [a.pk]
+
+
+def test_edits_count_as_posts(api: Any, settings: Any, monkeypatch: Any) -> None:
+    settings.RATE_LIMITS = True
+    monkeypatch.setattr(throttling.POSTS, "amount", 2)
+    post = PostFactory()
+    caller, url = api(post.author), f"/api/v1/statuses/{post.pk}"
+    assert [caller.put(url, {"status": f"words {n}"}).status_code for n in range(3)] == [200, 200, 429]
+    assert caller.get(f"{url}/source").json()["text"] == "words 1"
+    assert caller.post("/api/v1/statuses", {"status": "x"}).status_code == 429
 
 
 def test_staff_cancel_a_delivery(api: Any, drain: Any) -> None:
