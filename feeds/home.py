@@ -17,7 +17,7 @@ from followers.models import Account
 from . import metrics, timelines
 from .database import REDIS_AWAY, exists, prepared_lines
 from .entities import CONVERSATION, JOIN, MARKED, VERSIONS, Ref
-from .models import ID_END, LOOKED_UP, Facts, hidden_joined, visible_joined
+from .models import BY_VIEWER, ID_END, LOOKED_UP, Facts, hidden_joined, visible_joined
 from .posts import Cursor, Page
 from .timelines import Stored
 
@@ -28,29 +28,29 @@ NEIGHBOURS = 40  # candidates below a reblog among which the same post, or anoth
 
 # Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`; {deep} is
 # _DEEP where Redis ends, else nothing.
-_SOURCES = """
+_SOURCES = f"""
     SELECT unnest(%(stored)s::bigint[]) AS id
     UNION (
         SELECT id FROM feeds_post
         WHERE author_id = %(viewer)s AND deleted_at IS NULL AND id < %(below)s AND id > %(above)s
-        ORDER BY id {order} LIMIT %(count)s)
+        ORDER BY id {{order}} LIMIT %(count)s)
     UNION (
         SELECT p.id FROM followers_follow f JOIN followers_account a ON a.id = f.followee_id AND a.ever_pulled
         CROSS JOIN LATERAL (
             SELECT id FROM feeds_post
             WHERE author_id = f.followee_id AND deleted_at IS NULL AND home_mode = 'pull'
               AND id < %(below)s AND id > %(above)s
-            ORDER BY id {order} LIMIT %(count)s) p
-        WHERE f.follower_id = %(viewer)s
-        ORDER BY p.id {order} LIMIT %(count)s)
+            ORDER BY id {{order}} LIMIT %(count)s) p
+        WHERE f.{BY_VIEWER}
+        ORDER BY p.id {{order}} LIMIT %(count)s)
     UNION (
         SELECT p.post_id FROM feeds_tagfollow f CROSS JOIN LATERAL (
             SELECT post_id FROM feeds_posttag
             WHERE tag_id = f.tag_id AND post_id < %(below)s AND post_id > %(above)s
-            ORDER BY post_id {order} LIMIT %(count)s) p
+            ORDER BY post_id {{order}} LIMIT %(count)s) p
         WHERE f.account_id = %(viewer)s
-        ORDER BY p.post_id {order} LIMIT %(count)s)
-    {deep}"""
+        ORDER BY p.post_id {{order}} LIMIT %(count)s)
+    {{deep}}"""
 _DEEP = """UNION (
         SELECT p.id FROM followers_follow f CROSS JOIN LATERAL (
             SELECT id FROM feeds_post
@@ -84,7 +84,7 @@ _TAGGED = exists(
         WHERE t.post_id = p.id AND f.account_id = %(viewer)s"""
 )
 _WITHOUT_REBLOGS = exists(
-    "SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND follower_id = %(viewer)s AND NOT reblogs"
+    f"SELECT 1 FROM followers_follow WHERE followee_id = p.author_id AND {BY_VIEWER} AND NOT reblogs"
 )
 ON_EXCLUSIVE_LIST = exists(
     """SELECT 1 FROM followers_list l JOIN followers_listmember m ON m.list_id = l.id
@@ -98,15 +98,13 @@ CANDIDATE = _candidate(LOOKED_UP, tagged=_TAGGED, without_reblogs=_WITHOUT_REBLO
 
 # A page's statement asks other tables once for all its posts, not once for each: to look something up takes PostgreSQL a
 # microsecond, to begin with it several. `known` is one row of arrays, of ids of accounts or posts.
-_THIS_VIEWER = "BETWEEN %(viewer)s AND %(viewer)s"
-"""As `= %(viewer)s`, but PostgreSQL guesses that it holds for many rows: else it would rather go through all of the viewer's
-than look for each of the page's."""
+_THIS_VIEWER = "BETWEEN %(viewer)s AND %(viewer)s"  # for the same reason as BY_VIEWER
 _KNOWN = {
-    "followed": """SELECT found.followee_id FROM unnest(accounts) one (id) CROSS JOIN LATERAL (
-        SELECT followee_id FROM followers_follow WHERE followee_id = one.id AND follower_id = %(viewer)s OFFSET 0) found""",
-    "without_reblogs": """SELECT found.followee_id FROM unnest(rebloggers) one (id) CROSS JOIN LATERAL (
+    "followed": f"""SELECT found.followee_id FROM unnest(accounts) one (id) CROSS JOIN LATERAL (
+        SELECT followee_id FROM followers_follow WHERE followee_id = one.id AND {BY_VIEWER} OFFSET 0) found""",
+    "without_reblogs": f"""SELECT found.followee_id FROM unnest(rebloggers) one (id) CROSS JOIN LATERAL (
         SELECT followee_id FROM followers_follow
-        WHERE followee_id = one.id AND follower_id = %(viewer)s AND NOT reblogs OFFSET 0) found""",
+        WHERE followee_id = one.id AND {BY_VIEWER} AND NOT reblogs OFFSET 0) found""",
     "blocked": f"""SELECT blocked_id FROM followers_block
         WHERE blocker_id = %(viewer)s AND blocked_id = ANY(accounts)
         UNION ALL SELECT blocker_id FROM followers_block
