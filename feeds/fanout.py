@@ -24,10 +24,10 @@ from .models import Kind, Post, PostMode
 
 EVERYBODY = (1 << 63) - 1  # above every account id and every follow id
 # Part of an author's followers, in their order: a walk along the follow index, from `lo` to before `hi`, and nothing else.
-# Of plain conditions PostgreSQL may guess that another index is as good, and walk through all followers, or everybody's: the
-# pair fits this one alone. The first condition says which partition it is, where the table has any.
+# No other index has this order. Of a comparison of pairs PostgreSQL can't tell the partition, where there are any; and beside
+# "followee_id =" it would begin at the author's first follower, and not at `lo`.
 _RANGE = """SELECT follower_id, id FROM followers_follow
-    WHERE followee_id = {author} AND (followee_id, follower_id) >= ({author}, {lo}) AND follower_id < {hi}
+    WHERE followee_id = {author} AND follower_id >= {lo} AND follower_id < {hi}
     ORDER BY followee_id, follower_id OFFSET {skip}"""
 COUNTED = ("delivered", "skipped_inactive", "skipped_hidden", "gone")  # of each batch
 Counts = Counter[str]

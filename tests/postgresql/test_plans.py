@@ -337,15 +337,43 @@ def test_a_hot_query_uses_an_index_and_touches_no_more_than_it_returns(name: str
     assert not missing, f"{name} uses {used}"
 
 
-FOLLOWS_ARE_FEW = """
-    SELECT pg_restore_attribute_stats('schemaname', 'public', 'relname', 'followers_follow', 'attname', 'follower_id',
-        'inherited', false, 'n_distinct', -1::real)"""
+def guess(column: str, distinct: float) -> None:
+    """What PostgreSQL believes of the follows, until the transaction ends: so many values, or -1: in each row another one."""
+    database.rows(
+        """
+        SELECT pg_restore_attribute_stats('schemaname', 'public', 'relname', 'followers_follow', 'attname', %(column)s::text,
+            'inherited', false, 'n_distinct', %(distinct)s::real)
+        """,
+        column=column,
+        distinct=distinct,
+    )
+
+
+@pytest.mark.parametrize(("followees", "followers"), [(1, 1), (1, -1), (-1, 1), (-1, -1), (-0.1, -0.1)])
+def test_a_batch_reads_its_own_part_of_the_followers(
+    among_a_million: set[str], followees: float, followers: float
+) -> None:
+    """Whatever PostgreSQL guesses. Nor those before it: that would be half a million for each batch of a million."""
+    pages = []
+    with plans.undone():
+        guess("followee_id", followees)
+        guess("follower_id", followers)
+        post_id = planned()
+        for batch_no in (0, 1):
+            claim = fanout._claim(post_id, Kind.PUSH, batch_no)
+            assert claim
+            with plans.watched() as asked:
+                fanout._read_range(claim)
+            scans = [scan for one in asked for scan in one.scans if scan.table == "followers_follow"]
+            assert [scan.index for scan in scans] == ["follow_index"]
+            pages.append(scans[0].pages)
+    assert pages[0] and pages[1] < 1.5 * pages[0], pages
 
 
 def test_who_follows_many_is_not_taken_for_one_of_the_others_who_follow_one(among_a_million: set[str]) -> None:
     assert rebuild.rebuild(EAGER) == "built"
     with plans.undone():
-        database.rows(FOLLOWS_ARE_FEW)
+        guess("follower_id", -1)
         with plans.watched() as asked:
             assert len(home.page(account(EAGER), NEWEST).refs) == LIMIT
     follows = [scan for one in asked for scan in one.scans if scan.table == "followers_follow" and scan.loops]
