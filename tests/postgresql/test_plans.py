@@ -370,10 +370,15 @@ def test_a_batch_reads_its_own_part_of_the_followers(
     assert pages[0] and pages[1] < 1.5 * pages[0], pages
 
 
-def test_who_follows_many_is_not_taken_for_one_of_the_others_who_follow_one(among_a_million: set[str]) -> None:
+@pytest.mark.parametrize("followees", [1, -1])
+def test_who_follows_many_is_not_taken_for_one_of_the_others_who_follow_one(
+    among_a_million: set[str], followees: float
+) -> None:
+    """Nor a large account for one of those who are followed by one."""
     assert rebuild.rebuild(EAGER) == "built"
     with plans.undone():
         guess("follower_id", -1)
+        guess("followee_id", followees)
         with plans.watched() as asked:
             assert len(home.page(account(EAGER), NEWEST).refs) == LIMIT
     follows = [scan for one in asked for scan in one.scans if scan.table == "followers_follow" and scan.loops]
