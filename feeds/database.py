@@ -154,11 +154,7 @@ def _executed(statement: str, values: dict[str, Any]) -> _Prepared:
     database.close_if_health_check_failed()
     database.ensure_connection()
     found = _Prepared(database.connection)
-    if database.execute_wrappers or database.queries_logged:
-        database._prepare_cursor(found).execute(statement, values)
-    else:
-        with database.wrap_database_errors:
-            found.execute(statement, values)
+    database._prepare_cursor(found).execute(statement, values)
     return found
 
 

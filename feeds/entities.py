@@ -53,6 +53,7 @@ class Ref(NamedTuple):
         return Ref._make((*self[4:8], None, None, None, None, *self[8:])) if self[4] else None
 
 
+# Which post is marked, and which conversation it belongs to: of a reblog those of its original.
 MARKED = "coalesce(o.id, p.id)"
 CONVERSATION = "coalesce(o.conversation_id, o.id, p.conversation_id, p.id)"
 _MARKED = f"account_id = %(viewer)s::bigint AND post_id = {MARKED}"

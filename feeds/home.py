@@ -23,7 +23,7 @@ from .timelines import Stored
 
 ROUNDS = 10  # most statements for one page, however many of its candidates the reader must not see
 ROUND_MOST = 1_000  # ids a statement looks at; each round takes twice as many as the one before
-HELD_MOST = 10_000  # lines in a process's memory, of about 1 KB each
+HELD_MOST = 10_000  # lines in a process's memory, of 0.7 KB each
 NEIGHBOURS = 40  # candidates below a reblog among which the same post, or another reblog of it, makes it superfluous
 
 # Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`; {deep} is

@@ -10,6 +10,7 @@ from django_redis import get_redis_connection
 from feeds.api import throttling
 from feeds.models import Post
 from followers import relationships
+from followers.models import Account
 from tests import factories
 from tests.factories import AccountFactory, PostFactory
 
@@ -118,6 +119,27 @@ def test_undoing_reblogs_has_the_limit_of_deletes(api: Any, settings: Any) -> No
     key = rate.key_for("account", str(alice.pk))
     get_redis_connection("default").set(key, rate.amount, ex=rate.get_expiry())
     assert api(alice).post("/api/v1/statuses/1/unreblog").status_code == 429
+
+
+def test_what_one_viewer_was_shown_is_not_shown_to_another(api: Any) -> None:
+    """A process keeps the JSON that it made: each time for whoever sees the same."""
+    alice, bob, carol = AccountFactory(), AccountFactory(), AccountFactory()
+    post = PostFactory(author=alice)
+    api(alice).post(f"/api/v1/statuses/{post.pk}/pin")
+    api(bob).post(f"/api/v1/statuses/{post.pk}/favourite")
+    api(bob).post(f"/api/v1/statuses/{post.pk}/reblog")
+
+    def seen(viewer: Any, author: Account) -> Any:
+        caller = api(viewer) if viewer else api()
+        return caller.get(f"/api/v1/accounts/{author.pk}/statuses").json()[0]
+
+    for _ in range(2):
+        for viewer in (alice, bob, carol, None):
+            marks = [seen(viewer, alice), seen(viewer, bob)["reblog"]]
+            for found in marks:
+                assert found.get("pinned") == (None if viewer is None else viewer == alice)
+                assert found.get("favourited") == (None if viewer is None else viewer == bob)
+                assert found.get("reblogged") == (None if viewer is None else viewer == bob)
 
 
 def test_five_posts_can_be_pinned_to_the_profile(api: Any) -> None:
