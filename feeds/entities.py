@@ -53,25 +53,30 @@ class Ref(NamedTuple):
         return Ref._make((*self[4:8], None, None, None, None, *self[8:])) if self[4] else None
 
 
-# Which post is marked, and which conversation it belongs to: of a reblog those of its original.
-MARKED = "coalesce(o.id, p.id)"
-CONVERSATION = "coalesce(o.conversation_id, o.id, p.conversation_id, p.id)"
-_MARKED = f"account_id = %(viewer)s::bigint AND post_id = {MARKED}"
-_REBLOGGED = f"author_id = %(viewer)s::bigint AND reblog_of_id = {MARKED} AND deleted_at IS NULL"
+# Of a reblog it is the original that is marked, and the original's conversation that is muted.
+_MARKED = "coalesce(o.id, p.id)"
+_FAVOURITED = f"SELECT 1 FROM feeds_favourite WHERE account_id = %(viewer)s::bigint AND post_id = {_MARKED}"
+_BOOKMARKED = f"SELECT 1 FROM feeds_bookmark WHERE account_id = %(viewer)s::bigint AND post_id = {_MARKED}"
+_REBLOGGED = f"""SELECT 1 FROM feeds_post
+    WHERE author_id = %(viewer)s::bigint AND reblog_of_id = {_MARKED} AND deleted_at IS NULL"""
 _MUTES_ANY = "(SELECT EXISTS (SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint))"
-_MUTES_THIS = exists(
-    f"""SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint
-        AND conversation_id = {CONVERSATION}"""
-)
-_MUTED = f"CASE WHEN {_MUTES_ANY} THEN {_MUTES_THIS} ELSE false END"  # few mute any: that is asked once for all posts
-VERSIONS = "p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version"
-REF = f"""{VERSIONS},
-    {exists(f"SELECT 1 FROM feeds_favourite WHERE {_MARKED}")},
-    {exists(f"SELECT 1 FROM feeds_bookmark WHERE {_MARKED}")},
-    {exists(f"SELECT 1 FROM feeds_post WHERE {_REBLOGGED}")},
-    {_MUTED}"""
-"""The columns of a Ref, of the tables of JOIN. The viewer, %(viewer)s, is an account's id, or NULL for anybody."""
+_MUTED = """SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::bigint
+    AND conversation_id = coalesce(o.conversation_id, o.id, p.conversation_id, p.id)"""
 
+
+def ref_columns(*, kept: bool = True) -> str:
+    """The columns of a Ref, of the tables of JOIN. The viewer, %(viewer)s, is an account's id, or NULL for anybody.
+
+    Unless `kept`, it is one who never kept anything (Account.ever_kept).
+    """
+    return f"""p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version,
+    (coalesce(o.favourites_count, p.favourites_count) > 0 AND {exists(_FAVOURITED)}),
+    {exists(_BOOKMARKED) if kept else "false"},
+    (coalesce(o.reblogs_count, p.reblogs_count) > 0 AND {exists(_REBLOGGED)}),
+    {f"CASE WHEN {_MUTES_ANY} THEN {exists(_MUTED)} ELSE false END" if kept else "false"}"""
+
+
+REF = ref_columns()
 JOIN = """LEFT JOIN followers_account a ON a.id = p.author_id
     LEFT JOIN feeds_post o ON o.id = p.reblog_of_id LEFT JOIN followers_account oa ON oa.id = o.author_id"""
 

@@ -56,10 +56,10 @@ BY_VIEWER = "follower_id BETWEEN %(viewer)s::bigint AND %(viewer)s::bigint"
 whoever follows thousands for one of them, and go through all of these follows for each that it looks for."""
 
 _BLOCKED = exists(
-    """SELECT 1 FROM followers_block WHERE (blocker_id, blocked_id) IN (
-        (%(viewer)s::bigint, {account}), ({account}, %(viewer)s::bigint))"""
+    """SELECT 1 FROM followers_block WHERE blocker_id = %(viewer)s::bigint AND blocked_id = {account}
+    UNION ALL SELECT 1 FROM followers_block WHERE blocker_id = {account} AND blocked_id = %(viewer)s::bigint"""
 )
-LOOKED_UP = Facts(
+FACTS = Facts(
     followed=exists(f"SELECT 1 FROM followers_follow WHERE followee_id = {{account}} AND {BY_VIEWER}"),
     blocked=_BLOCKED,
     muted=exists(
@@ -71,7 +71,8 @@ LOOKED_UP = Facts(
         f"SELECT 1 FROM feeds_mention m WHERE m.post_id = {{post}}.id AND {_BLOCKED.format(account='m.account_id')}"
     ),
 )
-"""Each found by itself, in an index."""
+NOBODY_HIDDEN = FACTS._replace(blocked="false", muted="false", names_blocked="false")
+"""Of a viewer who never hid anybody, nor was ever hidden from (Account.ever_hid)."""
 
 
 def _for_them(facts: Facts, post: str) -> str:
@@ -105,35 +106,35 @@ def _active(post: str) -> str:
     return exists(f"SELECT 1 FROM followers_account WHERE id = {post}.author_id AND is_active")
 
 
-ADDRESSED = f"({{post}}.author_id = %(viewer)s::bigint OR {_for_them(LOOKED_UP, '{post}')})"
+ADDRESSED = f"({{post}}.author_id = %(viewer)s::bigint OR {_for_them(FACTS, '{post}')})"
 """The post is, or was, for the viewer, whatever has become of it since, and of the two."""
 
-MENTIONS_BLOCKED = _mentions_blocked(LOOKED_UP, "{post}")
+MENTIONS_BLOCKED = _mentions_blocked(FACTS, "{post}")
 """Somebody else's post mentions somebody with whom the viewer has a block."""
 
 VISIBLE = likely(
-    f"""{_may_see(LOOKED_UP, "{post}", _active("{post}"))}
-    AND ({{post}}.reblog_of_id IS NULL OR {_of_original(_may_see(LOOKED_UP, "o", _active("o")))})"""
+    f"""{_may_see(FACTS, "{post}", _active("{post}"))}
+    AND ({{post}}.reblog_of_id IS NULL OR {_of_original(_may_see(FACTS, "o", _active("o")))})"""
 )
 """The post lives, and the viewer may see it by any door. A block, either way, takes that away; a mute does not."""
 
-HIDDEN = likely(f"{_rather_not(LOOKED_UP, '{post}')} OR {_of_original(_rather_not(LOOKED_UP, 'o'))}")
+HIDDEN = likely(f"{_rather_not(FACTS, '{post}')} OR {_of_original(_rather_not(FACTS, 'o'))}")
 """The viewer muted the author, or the post mentions somebody with whom there is a block: it is on no timeline of theirs."""
 
 
-def visible_joined(facts: Facts = LOOKED_UP) -> str:
+def visible_joined(facts: Facts = FACTS) -> str:
     """VISIBLE of a post `p` by an account `a`, that reblogs `o` by `oa`, if anything: all of them joined."""
     original = _may_see(facts, "o", "oa.is_active")
     return likely(f"{_may_see(facts, 'p', 'a.is_active')} AND (p.reblog_of_id IS NULL OR {original})")
 
 
-def hidden_joined(facts: Facts = LOOKED_UP) -> str:
+def hidden_joined(facts: Facts = FACTS) -> str:
     """HIDDEN of these."""
     return likely(f"{_rather_not(facts, 'p')} OR (p.reblog_of_id IS NOT NULL AND {_rather_not(facts, 'o')})")
 
 
 STORED = f"""({{post}}.deleted_at IS NULL AND {{post}}.home_mode = 'push'
-    AND ({{post}}.visibility <> 'direct' OR {LOOKED_UP.mentioned}))"""
+    AND ({{post}}.visibility <> 'direct' OR {FACTS.mentioned}))"""
 """A follower's timeline in Redis holds the post: more than a page shows. What may become right again is stored."""
 
 

@@ -8,10 +8,11 @@ import pytest
 from django.db import connection
 
 from feeds import actions, home, rebuild, timelines
-from feeds.models import Outbox, Post
+from feeds.models import Bookmark, ConversationMute, Outbox, Post, Tag, TagFollow
 from feeds.posts import Cursor
 from feeds.redis_client import client
 from followers import relationships
+from followers.models import Account, Block, List, ListMember, Mute
 from tests.factories import AccountFactory, PostFactory, follow, star
 
 pytestmark = pytest.mark.django_db
@@ -274,6 +275,74 @@ def test_an_unfollowed_author_is_not_shown_even_before_the_purge(drain):  # 18
     assert ids(reader) == []
     assert relationships.follow(follower_id=reader.pk, followee_id=author.pk)
     assert len(ids(reader)) == 1
+
+
+FIRST_TIMES = {
+    "blocks": lambda reader, author: Block.objects.create(blocker=reader, blocked=author),
+    "is blocked": lambda reader, author: Block.objects.create(blocker=author, blocked=reader),
+    "mutes": lambda reader, author: Mute.objects.create(account=reader, target=author),
+    "makes an exclusive list": lambda reader, author: listed(reader, author, exclusive=True),
+    "makes a list exclusive": lambda reader, author: List.objects.filter(
+        pk=listed(reader, author, exclusive=False).pk
+    ).update(exclusive=True),
+}
+
+
+def listed(reader, author, *, exclusive: bool) -> List:
+    made = List.objects.create(owner=reader, title="apart", exclusive=exclusive)
+    ListMember.objects.create(list=made, account=author)
+    return made
+
+
+def ever(account) -> tuple[bool, bool]:
+    found = Account.objects.get(pk=account.pk)
+    return found.ever_hid, found.ever_kept
+
+
+@pytest.mark.parametrize("first_time", FIRST_TIMES.values(), ids=FIRST_TIMES)
+def test_who_hides_for_the_first_time_is_shown_nothing_of_it_from_then_on(first_time, drain):
+    """Whoever wrote the row, and however old is what the process knows of the reader."""
+    author, [reader] = star(1)
+    PostFactory(author=author)
+    drain()
+    assert len(ids(reader)) == 1 and ever(reader) == (False, False)
+    first_time(reader, author)
+    assert ids(reader) == [] and ever(reader) == (True, False)
+    timelines.evict([reader.pk])
+    assert ids(reader) == ids(reader, min_id=0) == []
+
+
+def test_who_keeps_something_for_the_first_time_sees_it_from_then_on(drain):
+    author, [reader] = star(1)
+    post, by_stranger = PostFactory(author=author), PostFactory(text="#cats")
+    drain()
+
+    def marks() -> list[tuple[bool, bool]]:
+        return [(one["bookmarked"], one["muted"]) for one in home.page(reader, Cursor()).posts]
+
+    assert marks() == [(False, False)] and ever(reader) == (False, False)
+    for rows, expected in (
+        (Bookmark(account=reader, post=post), [(True, False)]),
+        (ConversationMute(account=reader, conversation=post), [(False, True)]),
+        (TagFollow(account=reader, tag=Tag.objects.get(name="cats")), [(False, False)] * 2),
+    ):
+        Account.objects.filter(pk=reader.pk).update(ever_kept=False)
+        rows.save()
+        assert marks() == expected and ever(reader) == (False, True)
+        rows.delete()
+        assert marks() == [(False, False)] and ever(reader) == (False, True), "it is not forgotten"
+    assert by_stranger.pk not in ids(reader)
+
+
+def test_both_for_the_first_time_between_two_pages(drain):
+    author, [reader] = star(1)
+    post = PostFactory(author=author)
+    drain()
+    actions.bookmark(account=reader, post=post)
+    actions.mute(account=reader, target_id=AccountFactory().pk)
+    assert [one["bookmarked"] for one in home.page(reader, Cursor()).posts] == [True]
+    with pytest.raises(Account.DoesNotExist):
+        home.page(Account(pk=reader.pk + 1_000), Cursor())
 
 
 def test_a_rebuilt_timeline_says_where_its_coverage_ends(settings):

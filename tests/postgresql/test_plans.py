@@ -386,6 +386,19 @@ def test_who_follows_many_is_not_taken_for_one_of_the_others_who_follow_one(
     assert follows and all(scan.touched <= 3 * (LIMIT + 1) for scan in follows), follows  # by, of, to whom
 
 
+def test_a_page_looks_for_nothing_that_its_reader_never_did(among_a_million: set[str]) -> None:
+    tables = []
+    for one in (EAGER, SMALL):
+        assert rebuild.rebuild(one) == "built"
+        with plans.watched() as asked:
+            home.page(account(one), NEWEST)
+        tables.append({scan.table for page in asked for scan in page.scans})
+    never_did = "block", "mute", "list", "listmember"
+    never_kept = "bookmark", "conversationmute", "tagfollow", "posttag"
+    either = {f"followers_{name}" for name in never_did} | {f"feeds_{name}" for name in never_kept}
+    assert (tables[0] & either, tables[1] & either) == (set(), either)
+
+
 def test_the_database_is_as_large_as_is_said(among_a_million: set[str]) -> None:
     counted = "SELECT (SELECT count(*) FROM followers_follow), (SELECT count(*) FROM feeds_post)"
     [(follows, found)] = database.rows(counted)

@@ -30,7 +30,7 @@ from .load import CONNECTIONS, SECONDS, load
 from .processes import held
 from .row import Row
 from .stage import AUTHOR, Stage, made, vacuum
-from .web import AN_HOUR, FOLLOWEES, WORDS, make_reader, service
+from .web import AN_HOUR, FOLLOWEES, WORDS, hide_and_keep, make_reader, service
 
 Costs = dict[str, float]  # by part: seconds of one deed; and `elsewhere`: cores that others had meanwhile
 
@@ -218,8 +218,10 @@ def _of_http(stage: Stage, cost: Callable[[Callable[[], object], int], Costs]) -
         whole = cost(lambda: done.append(load(f"{service()}{path}", tokens, body=body).per_second * SECONDS), 1)
         return _scaled(whole, 1 / done[0])
 
-    home, few = "/api/v1/timelines/home", _reader_of_few(stage)
-    of_many = ask(home, [new_token(make_reader(stage))])
+    home, few, many = "/api/v1/timelines/home", _reader_of_few(stage), make_reader(stage)
+    for reader in (few, many):
+        hide_and_keep(reader)  # the dearer reader is planned for
+    of_many = ask(home, [new_token(many)])
     of_few = ask(home, [new_token(few)])
     _let_be_pulled(few)
     of_pulled = ask(home, [new_token(few)])

@@ -12,7 +12,7 @@ from statistics import median
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from feeds import rebuild
+from feeds import actions, rebuild
 from feeds.management.commands.create_account import new_token
 from feeds.models import Post
 from followers.models import Account
@@ -31,11 +31,11 @@ WORDS = "a post of a middling length, of which a home timeline has many, and whi
 
 
 def home(stage: Stage) -> Iterator[Row]:
-    """Pages of 20 posts of one reader who follows many."""
+    """Pages of 20 posts of one reader who follows many, then the same after hiding somebody and keeping something."""
     reader = make_reader(stage)
     tokens = [new_token(reader)]
     page = f"{service()}/api/v1/timelines/home"
-    rates, tails, middles = [], [], []
+    rates, tails, middles, of_everything = [], [], [], []
     with Site() as site:
         nothing, by_sql = f"{site.address}/nothing", f"{site.address}/home"
         if read(page, tokens[0]) != read(by_sql, tokens[0]):
@@ -45,7 +45,12 @@ def home(stage: Stage) -> Iterator[Row]:
             rates.append((ours.per_second, (before.per_second + after.per_second) / 2))
             tails.append((ours.p99, (before.p99 + after.p99) / 2))
             middles.append((ours.p50, sql.p50))
+        hide_and_keep(reader)
+        for _ in range(ROUNDS):
+            before, ours, after = (load(url, tokens) for url in (nothing, page, nothing))
+            of_everything.append((ours.per_second, (before.per_second + after.per_second) / 2))
     yield compared("home timeline over HTTP, against an empty view", "/s", rates, least=0.15)
+    yield compared("the same of who hides and keeps, against an empty view", "/s", of_everything)
     yield compared("home timeline p99, against that of the empty view", "ms", tails, most=5)
     ours_p50, sql_p50 = (median(column) for column in zip(*middles, strict=True))
     faster = [sql / ours for ours, sql in middles]
@@ -106,6 +111,15 @@ def make_reader(stage: Stage) -> Account:
     if (became := rebuild.rebuild(ids[1])) != "built":
         raise CommandError(f"the reader's timeline could not be built: {became}")
     return Account.objects.get(pk=ids[1])
+
+
+def hide_and_keep(reader: Account) -> None:
+    """From now on each page of the reader's asks for all that there is to ask for. What it shows stays as it is."""
+    stranger, post = made(f"{AUTHOR}_stranger"), Post.objects.filter(author__follows_in__follower=reader)[0]
+    actions.mute(account=reader, target_id=stranger.pk)
+    actions.unmute(account=reader, target_id=stranger.pk)
+    actions.bookmark(account=reader, post=post)
+    actions.unbookmark(account=reader, post=post)
 
 
 def read(url: str, token: str) -> list[str]:
