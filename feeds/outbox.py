@@ -143,11 +143,12 @@ def audience(followers: str) -> str:
 
 
 class Sent(NamedTuple):
-    """How many rows, and what to `wait` for then: so many seconds, or news on one of the channels."""
+    """How many rows, what to `wait` for then (so many seconds, or news on a channel), and how many rows were fan-outs."""
 
     rows: int
     pause: float
     wake: tuple[str, ...] = (CHANNEL,)
+    fan_outs: int = 0
 
 
 def publish() -> Sent:
@@ -214,14 +215,16 @@ def publish() -> Sent:
                     logs.say(log, "sent", task=task, rows=len(row_ids))
                     logs.about(())
     metrics.outbox_sent.inc(len(due))
+    fan_outs = sum(task == "fan_out_post" for task, *_ in due)
     full_up = {task for task, *_, full_up in found if full_up}
     if "fan_out_post" in full_up:  # new rows, at that rate, are no reason to look
-        return Sent(len(due), PAUSE, (DONE,))
+        return Sent(len(due), PAUSE, (DONE,), fan_outs)
     if full_up:
-        return Sent(len(due), PAUSE, (DONE, CHANNEL))
+        return Sent(len(due), PAUSE, (DONE, CHANNEL), fan_outs)
     if len(due) >= MOST_ALONE or any(large for _, _, _, large, *_ in found):  # a lane may have had more
-        return Sent(len(due), 0)
-    return Sent(len(due), LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL)
+        return Sent(len(due), 0, fan_outs=fan_outs)
+    pause = LINGER.total_seconds() if len(found) > len(due) else settings.OUTBOX_POLL
+    return Sent(len(due), pause, fan_outs=fan_outs)
 
 
 # Whether as many messages of the task are on their way as may be. Rows that were sent together have one and the same

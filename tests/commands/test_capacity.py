@@ -202,7 +202,7 @@ def test_nodes_are_as_many_as_memory_or_work_asks_for(costs):
 
 def test_a_busier_relay_sends_fuller_messages(costs):
     messages = [Demand(Plan(people(HUNDRED), rate, 0, 1.0), costs).messages["fanout"] for rate in (10, 1_000, 20_000)]
-    assert messages == [pytest.approx(10), pytest.approx(1_000 / 11), pytest.approx(200)], "with 1, 11 and 100 posts"
+    assert messages == [pytest.approx(10), pytest.approx(1_000 / 21), pytest.approx(200)], "with 1, 21 and 100 posts"
 
 
 # the simulation
@@ -291,7 +291,7 @@ def test_more_to_do_takes_longer_and_more_hands_do_it_sooner(costs):
     assert p99(10, ONE) < p99(200, ONE) < p99(600, ONE)
     beside = [p99(50, Machines(fanout=2, bulk=2, others=2, cores=2, elsewhere=cores)) for cores in (0, 1, 1.5, 1.8)]
     assert beside == sorted(beside)
-    assert beside[-1] > 2 * beside[0]
+    assert beside[-1] > 1.5 * beside[0]
     large = [simulation.at_once(costs, Machines(2, bulk, 2, nodes=4), [1_000_000]) for bulk in (1, 2, 8)]
     assert large == sorted(large, reverse=True)
     assert large[0] / large[1] == pytest.approx(2, rel=0.15)

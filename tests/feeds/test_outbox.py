@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError as BrokerGone
 
 from feeds import metrics, outbox
 from feeds.database import rows
+from feeds.management.commands import relay
 from feeds.models import Outbox
 from tests.factories import AccountFactory
 
@@ -182,7 +183,7 @@ def test_a_message_holds_so_many_rows_and_the_next_ones_the_rest(broker, monkeyp
         outbox.record("favourite.created", subject)
     monkeypatch.setattr(outbox, "PATIENT", ())
     assert [outbox.publish()[0] for _ in range(conf.OUTBOX_IN_FLIGHT)] == [2, 2]
-    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE, outbox.CHANNEL))
+    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE, outbox.CHANNEL), 0)
     Outbox.objects.exclude(sent_at=None).update(done_at=timezone.now())
     assert outbox.publish()[0] == 1
     assert [len(row_ids) for _, row_ids in sent(broker)] == [2, 2, 1]
@@ -196,7 +197,7 @@ def test_while_enough_messages_are_on_their_way_rows_collect_for_a_fuller_one(br
     Outbox.objects.exclude(task="fan_out_post").update(done_at=timezone.now(), sent_at=timezone.now())
     for subject in (100, 101):
         outbox.record("post.published", subject)
-    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE,))
+    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE,), 0)
     assert sent(broker) == []
     Outbox.objects.filter(pk=fan_outs[0]).update(done_at=timezone.now())
     assert outbox.publish()[0] == 2
@@ -206,7 +207,7 @@ def test_while_enough_messages_are_on_their_way_rows_collect_for_a_fuller_one(br
 def test_behind_a_fan_out_what_nobody_waits_for_collects_and_goes_a_message_at_a_time(broker):
     for subject in (1, 2):
         outbox.record("post.published", subject)
-        assert outbox.publish() == (1, outbox.LINGER.total_seconds(), (outbox.CHANNEL,))
+        assert outbox.publish() == (1, outbox.LINGER.total_seconds(), (outbox.CHANNEL,), 1)
     assert sent(broker) == [("fan_out_post", [row_id]) for row_id in ids_of("fan_out_post")]
     others = Outbox.objects.exclude(task="fan_out_post")
     others.update(due_at=timezone.now() - outbox.LINGER)
@@ -217,7 +218,12 @@ def test_behind_a_fan_out_what_nobody_waits_for_collects_and_goes_a_message_at_a
         found += sent(broker)
         others.exclude(sent_at=None).update(done_at=timezone.now())
     assert sorted(found) == [(task, ids_of(task)) for task in sorted(outbox.PATIENT)]
-    assert outbox.publish() == (0, conf.OUTBOX_POLL, (outbox.CHANNEL,))
+    assert outbox.publish() == (0, conf.OUTBOX_POLL, (outbox.CHANNEL,), 0)
+
+
+def test_the_relay_rests_longer_where_a_fuller_message_is_to_be_had():
+    one, some, full = (relay.rest(fan_outs) for fan_outs in (1, 2, outbox.MOST))
+    assert one == full < some
 
 
 @pytest.mark.django_db(transaction=True)
@@ -242,7 +248,7 @@ def test_a_dead_worker_does_not_stop_the_relay(broker):
     outbox.record("favourite.created", 1)
     Outbox.objects.update(sent_at=timezone.now())
     outbox.record("favourite.created", 2)
-    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE, outbox.CHANNEL))
+    assert outbox.publish() == (0, outbox.PAUSE, (outbox.DONE, outbox.CHANNEL), 0)
     Outbox.objects.filter(subject_id=1).update(sent_at=timezone.now() - outbox.LOST_AFTER)
     assert outbox.publish()[0] == 1
 
@@ -291,7 +297,7 @@ def test_a_large_fan_out_lets_pass_what_is_due_up_to_so_much_later_and_no_more(b
 def test_large_fan_outs_wait_for_no_small_ones_that_fit_a_message_and_hold_up_none(broker):
     """Each has a message of its own, and the relay looks again at once."""
     large, another, small = fan_outs(1, 1, 0)
-    assert outbox.publish() == (2, 0, (outbox.CHANNEL,))
+    assert outbox.publish() == (2, 0, (outbox.CHANNEL,), 2)
     assert sorted(sent(broker)) == [("fan_out_post", [large]), ("fan_out_post", [small])]
     assert outbox.publish()[0] == 1
     assert sent(broker) == [("fan_out_post", [another])]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from feeds import outbox, timelines
-from feeds.management.commands.relay import PACE
+from feeds.management.commands.relay import PACE, PACE_IN_A_CROWD
 
 from .calibration import Calibration
 from .population import Population
@@ -90,7 +90,10 @@ class Demand:
     @property
     def rows_in_message(self) -> float:
         """Small posts in a message: what comes during the relay's rest, and no more than MOST. The busier, the fuller."""
-        return min(outbox.MOST, max(1.0, self.plan.posts * (PACE + self.costs.message.get("relay", 0))))
+        sending = self.costs.message.get("relay", 0)
+        if self.plan.posts * (PACE + sending) <= 1:
+            return 1.0
+        return min(outbox.MOST, self.plan.posts * (PACE_IN_A_CROWD + sending))
 
     @property
     def messages(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """How long posts take to arrive: queues and batches, event by event, as outbox.py, tasks.py and fanout.py let them happen.
 
 Posts arrive by a Poisson process. The relay sends as `outbox.publish` does: up to MOST small posts in a message, while fewer
-messages than OUTBOX_IN_FLIGHT are on their way, then a rest of PACE; what nobody waits for behind them. A worker's process
+messages than OUTBOX_IN_FLIGHT are on their way, then a rest; what nobody waits for behind them. A worker's process
 works on one message at a time, and waits in it for PostgreSQL and Redis. A large post is a chord: its batches go to the bulk
 workers, CHORD_MEMBERS at a time.
 
@@ -24,7 +24,7 @@ from itertools import count
 from django.conf import settings
 
 from feeds import outbox, timelines
-from feeds.management.commands.relay import PACE
+from feeds.management.commands.relay import rest
 
 from .calibration import Calibration, Costs
 from .population import Population
@@ -396,7 +396,7 @@ class Service:
 
     def relay(self) -> Process:
         while True:
-            sent = full_up = 0
+            sent = fan_outs = full_up = 0
             if self.in_flight < self.limit:
                 for audience, lane in enumerate(self.waiting):
                     most = outbox.MOST_LARGE if audience else outbox.MOST
@@ -404,6 +404,7 @@ class Service:
                     if posts:
                         self.in_flight += 1
                         sent += 1
+                        fan_outs += len(posts)
                         yield from self.send("fanout", len(posts))
                         self.clock.start(self.fan_out_large(posts[0]) if audience else self.fan_out_small(posts))
             elif any(self.waiting):
@@ -416,7 +417,7 @@ class Service:
                 yield from self.send("others", len(rows))
                 self.clock.start(self.do_other(task, len(rows)))
             if sent:
-                yield wait(self.clock, PACE)
+                yield wait(self.clock, rest(fan_outs))
             # As outbox.Sent says what is waited for: a done message where one was in the way, else a new row.
             self.waits_for_done = any(self.is_due(task) for task in self.tasks)
             if full_up:
