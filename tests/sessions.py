@@ -1,5 +1,5 @@
-"""What `make test` runs: the suite in two sessions, what is end-to-end in it once more, on RabbitMQ, and what is about stored
-timelines once more, in a Redis Cluster.
+"""What `make test` runs: the suite in two sessions, what is end-to-end in it and has to do with the broker once more, on RabbitMQ,
+and what is about stored timelines once more, in a Redis Cluster.
 
 They share nothing but the machine. Those with the service's processes are mostly waiting, and run beside the first one and
 the cluster's, which compute; what they say comes when these have ended. Without RabbitMQ one line says what was left
@@ -22,7 +22,8 @@ from feedsvc import embedded
 
 WITH_PROCESSES = [f"tests/{room}" for room in ("browser", "clients", "e2e", "load", "streaming")]
 ON_RABBITMQ = {"BROKER": "rabbitmq"}
-END_TO_END = ["-m", "e2e or rabbitmq"]
+KNOW_NO_BROKER = ("commands/test_bench.py", "e2e/test_static.py")
+END_TO_END = ["-m", "e2e or rabbitmq", *(f"--ignore=tests/{one}" for one in KNOW_NO_BROKER)]
 IN_CLUSTER = {"TIMELINES": "cluster"}
 STORED = [
     f"tests/feeds/test_{subject}.py"
