@@ -1,5 +1,5 @@
-"""What `make test` runs: the suite in two sessions, what is end-to-end in it and has to do with the broker once more, on RabbitMQ,
-and what is about stored timelines once more, in a Redis Cluster.
+"""What `make test` runs: the suite in two sessions, what is end-to-end in it and knows the broker once more, on RabbitMQ, and
+what is about stored timelines once more, in a Redis Cluster.
 
 They share nothing but the machine. Those with the service's processes are mostly waiting, and run beside the first one and
 the cluster's, which compute; what they say comes when these have ended. Without RabbitMQ one line says what was left

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -126,10 +127,12 @@ class Target:
 
 def server() -> str:
     """The program that has this instance's timelines."""
-    found = str(masters()[0].info("server")["executable"])
-    if not Path(found).is_file():
-        raise CommandError(f"the part cluster starts servers of its own, and {found} is not on this machine")
-    return found
+    told = Path(masters()[0].info("server")["executable"])
+    # Of a Redis that was started by its name alone this is the name in the folder where that was done.
+    found = told if told.is_file() else shutil.which(told.name)
+    if not found:
+        raise CommandError(f"the part cluster starts servers of its own, and {told} is not on this machine")
+    return str(found)
 
 
 def processor_seconds(one: redis.Redis) -> float:
