@@ -56,7 +56,13 @@ LANES = [(task, audience) for task in BY_URGENCY for audience in (AUDIENCES if t
 """Where rows wait, each in the order in which they are due."""
 
 CHANNEL, DONE = "outbox", "outbox_done"  # what the relay listens to: rows were recorded; a message is done
-WAKE = f"pg_notify('{CHANNEL}', '')"
+CALL = 0x6F7574626F78  # an advisory lock's number: "outbox". The relay holds it while it wants to be told of new rows
+WAKE = f"CASE WHEN NOT pg_try_advisory_xact_lock_shared({CALL}) THEN pg_notify('{CHANNEL}', '')::text END"
+"""SQL: tells the relay that rows are recorded, if it wants to know; if not, it can't want to before they are committed.
+
+Of all transactions in a database that notify, each waits until the one before it is on the disk.
+"""
+
 MOST = 100  # rows in a message. A message costs Celery a millisecond or two, a row of a hundred next to nothing
 MOST_LARGE = 1  # fan-outs of each larger audience in a round: to plan and to publish one takes its worker a while
 MOST_ALONE = 10  # messages of an ALONE task in a round: the round's other workers wait until all are sent
@@ -284,6 +290,19 @@ def listen() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off; SET enable_seqscan = off")
         cursor.execute(f"LISTEN {CHANNEL}; LISTEN {DONE}")
+
+
+def be_called() -> bool:
+    """Has whoever records rows from now on `WAKE` the relay, which must look once more before it waits for that.
+
+    False where somebody is recording rows, or where another relay is called: then it is for this one to look again.
+    """
+    return bool(rows(f"SELECT pg_try_advisory_lock({CALL})")[0][0])
+
+
+def be_left_alone() -> None:
+    """Ends that: the relay looks by itself, and often."""
+    rows(f"SELECT pg_advisory_unlock({CALL})")
 
 
 def wait(sent: Sent) -> None:

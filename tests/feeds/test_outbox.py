@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 
+import psycopg
 import pytest
 import redis
 from amqp.exceptions import MessageNacked
@@ -228,20 +229,40 @@ def test_the_relay_rests_longer_where_a_fuller_message_is_to_be_had():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_relay_is_woken_by_what_it_waits_for_and_by_nothing_else():
+    def waited(pause: float, channel: str) -> float:
+        began = time.monotonic()
+        outbox.wait(outbox.Sent(0, pause, (channel,)))
+        return time.monotonic() - began
+
     outbox.listen()
-    began = time.monotonic()
     outbox.record("favourite.created", 1)
-    outbox.wait(outbox.Sent(0, 10, (outbox.CHANNEL,)))
-    with outbox.claimed(ids_of("send_notifications")):
-        pass
-    outbox.record("favourite.created", 2)
-    outbox.wait(outbox.Sent(0, 10, (outbox.DONE,)))
-    assert time.monotonic() - began < 5
-    began = time.monotonic()
-    outbox.record("favourite.created", 3)
-    outbox.wait(outbox.Sent(0, 0.3, (outbox.DONE,)))
-    assert time.monotonic() - began >= 0.3
+    assert waited(0.3, outbox.CHANNEL) >= 0.3, "no relay is called"
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as relay_of_another_machine:
+        relay_of_another_machine.execute(f"SELECT pg_advisory_lock({outbox.CALL})")
+        outbox.record("favourite.created", 2)
+        assert waited(10, outbox.CHANNEL) < 5
+        with outbox.claimed(ids_of("send_notifications")):
+            pass
+        outbox.record("favourite.created", 3)
+        assert waited(10, outbox.DONE) < 5
+        outbox.record("favourite.created", 4)
+        assert waited(0.3, outbox.DONE) >= 0.3
     connection.close()  # which listens
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_relay_can_be_called_only_when_nobody_who_did_not_call_it_is_still_to_commit():
+    """So what was recorded without a call is there for the relay to see, when it looks for the last time before it waits."""
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        with other.transaction():
+            assert other.execute(f"SELECT {outbox.WAKE}").fetchone() == (None,)
+            assert not outbox.be_called()
+        assert outbox.be_called()
+        other.execute(f"LISTEN {outbox.CHANNEL}")
+        assert other.execute(f"SELECT {outbox.WAKE}").fetchone() == ("",)
+        assert [notice.channel for notice in other.notifies(timeout=5, stop_after=1)] == [outbox.CHANNEL]
+        outbox.be_left_alone()
+        assert other.execute(f"SELECT {outbox.WAKE}").fetchone() == (None,)
 
 
 def test_a_dead_worker_does_not_stop_the_relay(broker):

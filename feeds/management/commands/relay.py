@@ -17,6 +17,9 @@ from feeds.models import Heartbeat
 HEARTBEAT_EVERY = 5  # seconds
 PACE = 0.01  # seconds from one round that sent something to the next: a message costs the same with more in it
 PACE_IN_A_CROWD = 0.02  # the same if it sent some fan-outs together, but no full message of them
+SOON = (
+    0.005  # seconds from a look that found nothing, while somebody is about to commit, to the next; then twice as many
+)
 BACK_OFF = (
     0.2,
     0.4,
@@ -59,7 +62,8 @@ class Command(BaseCommand):
                 time.sleep(BACK_OFF[min(self.failures, len(BACK_OFF)) - 1])
 
     def relay(self) -> None:
-        seen = 0.0
+        """Where posts come several at a time it rests, and looks: nobody needs to call it, which costs those who post."""
+        seen, called, soon = 0.0, False, SOON
         while not self.stopping:
             if time.monotonic() > seen + HEARTBEAT_EVERY:
                 Heartbeat.objects.record("relay")
@@ -67,9 +71,17 @@ class Command(BaseCommand):
             sent = outbox.publish()
             if self.failures and (sent.rows or self.away != "the broker"):
                 self.recovered()
+            if called and sent.fan_outs > 1:
+                outbox.be_left_alone()
+                called = False
             if sent.rows:
                 time.sleep(rest(sent.fan_outs))
-            outbox.wait(sent)
+                soon = SOON
+            if called or outbox.CHANNEL not in sent.wake:
+                outbox.wait(sent)
+            elif not sent.rows and not (called := outbox.be_called()):
+                outbox.wait(sent._replace(pause=min(soon, sent.pause)))
+                soon = min(2 * soon, outbox.PAUSE)
 
     def failed(self, what: str, error: Exception) -> None:
         """One line for an outage, however many tries it takes. What could not be sent stays in the outbox."""
