@@ -296,10 +296,11 @@ class Instance:
         self.wait_stores([name for name in names if name in self.stores])
 
     def stop(self, *names: str) -> None:
-        for name in names:
-            with suppress_fault("NOT_RUNNING"):
-                self.rpc.stopProcess(self.full_name(name), False)
-        while any(self.info(name)["statename"] in ("RUNNING", "STARTING", "STOPPING") for name in names):
+        """One that has just ended by itself is about to be started again, and can be stopped only then."""
+        while up := [name for name in names if self.info(name)["statename"] not in ("STOPPED", "FATAL")]:
+            for name in up:
+                with suppress_fault("NOT_RUNNING"):
+                    self.rpc.stopProcess(self.full_name(name), False)
             time.sleep(0.05)
 
     def kill(self, name: str) -> None:
