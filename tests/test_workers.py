@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from threading import Thread
 from typing import Any
+from xmlrpc.client import Fault
+from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
 
@@ -71,3 +75,28 @@ def test_the_relay_has_as_many_fan_outs_in_flight_as_processes_serve_them() -> N
     many = "fanout:4 fanout:1 fanout_bulk:2 search,notifications,cache,upkeep:2"
     assert in_flight(WORKERS=many) == "5"
     assert in_flight(WORKERS=many, OUTBOX_IN_FLIGHT="3") == "3"
+
+
+def test_a_program_that_has_just_been_killed_is_stopped_although_supervisord_starts_it_again(tmp_path: Path) -> None:
+    """By a supervisord that answers as it did once: asked to stop, it found no process, and then it started one."""
+    instance = run.Instance(tmp_path, [])
+    states, asked = iter(["EXITED", "RUNNING", "STOPPING", "STOPPED"]), list[str]()
+
+    def info(_: str) -> dict[str, str]:
+        asked.append(next(states))
+        return {"statename": asked[-1]}
+
+    def stop(name: str, _: bool) -> bool:
+        if asked[-1] != "RUNNING":
+            raise Fault(70, f"NOT_RUNNING: {name}")
+        return True
+
+    with SimpleXMLRPCServer(("127.0.0.1", instance.port), logRequests=False) as supervisord:
+        supervisord.register_function(info, "supervisor.getProcessInfo")
+        supervisord.register_function(stop, "supervisor.stopProcess")
+        serving = Thread(target=supervisord.serve_forever, daemon=True)
+        serving.start()
+        instance.stop("timelines")
+        supervisord.shutdown()
+        serving.join()
+    assert asked == ["EXITED", "RUNNING", "STOPPING", "STOPPED"]
