@@ -67,7 +67,8 @@ _MUTED = """SELECT 1 FROM feeds_conversationmute WHERE account_id = %(viewer)s::
 def ref_columns(*, kept: bool = True) -> str:
     """The columns of a Ref, of the tables of JOIN. The viewer, %(viewer)s, is an account's id, or NULL for anybody.
 
-    Unless `kept`, it is one who never kept anything (Account.ever_kept).
+    Unless `kept`, it is one who never kept anything (Account.ever_kept). A post that nobody marked, by its counts, is not
+    looked up among the viewer's marks: a count changes in the transaction of the mark.
     """
     return f"""p.id, p.version, p.author_id, a.version, o.id, o.version, o.author_id, oa.version,
     (coalesce(o.favourites_count, p.favourites_count) > 0 AND {exists(_FAVOURITED)}),

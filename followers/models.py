@@ -71,9 +71,7 @@ class Account(AbstractBaseUser, PermissionsMixin):  # type: ignore[django-manage
     # What a reader never did need not be asked for each page. Triggers see to these two, whoever writes the rows (migration
     # 0006): they are never false where there is such a row.
     ever_hid = models.BooleanField(db_default=False, editable=False)  # a block, either way, a mute or an exclusive list
-    ever_kept = models.BooleanField(
-        db_default=False, editable=False
-    )  # a bookmark, a muted conversation, a followed tag
+    ever_kept = models.BooleanField(db_default=False, editable=False)  # a bookmark, muted conversation or followed tag
     last_status_at = models.DateTimeField(null=True, blank=True)
     followers_count = models.BigIntegerField(db_default=0)
     following_count = models.BigIntegerField(db_default=0)

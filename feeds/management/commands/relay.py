@@ -17,9 +17,7 @@ from feeds.models import Heartbeat
 HEARTBEAT_EVERY = 5  # seconds
 PACE = 0.01  # seconds from one round that sent something to the next: a message costs the same with more in it
 PACE_IN_A_CROWD = 0.02  # the same if it sent some fan-outs together, but no full message of them
-SOON = (
-    0.005  # seconds from a look that found nothing, while somebody is about to commit, to the next; then twice as many
-)
+SOON = 0.005  # seconds to the next look while somebody is about to commit, and then twice as many
 BACK_OFF = (
     0.2,
     0.4,
