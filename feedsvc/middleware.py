@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from corsheaders.middleware import CorsMiddleware
@@ -27,9 +28,31 @@ class Cors(CorsMiddleware):
         if "HTTP_ORIGIN" in request.META:
             return super().__call__(request)
         response: Any = self.get_response(request)
-        if self.is_enabled(request):
+        if response.has_header("Cache-Control") and self.is_enabled(request):  # what no cache keeps need not say it
             patch_vary_headers(response, ("origin",))
         return response
+
+
+class Hosts:
+    """Refuses names that are not ours. Which are, Django says: once of each."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        _check_host(*(request.META.get(name) for name in HOST))
+        return self.get_response(request)
+
+
+HOST = ("HTTP_HOST", "HTTP_X_FORWARDED_HOST", "SERVER_NAME", "SERVER_PORT")
+
+
+@lru_cache(1_000)
+def _check_host(*named: str | None) -> None:
+    """Raises DisallowedHost, which is not remembered."""
+    request = HttpRequest()
+    request.META = {name: said for name, said in zip(HOST, named, strict=True) if said is not None}
+    request.get_host()
 
 
 # The admin's own files, and nothing inline; the sign-in pages have a policy of theirs (web/pages.py).

@@ -228,23 +228,23 @@ INSTALLED_APPS = [
     "feeds.apps.FeedsConfig",
 ]
 MIDDLEWARE = [
-    "feeds.api.operations.MeasureMiddleware",
-    "django.middleware.security.SecurityMiddleware",  # nosniff, and where browsers may say that they come from
+    "feeds.api.operations.MeasureMiddleware",  # with what Django's SecurityMiddleware says
     "feedsvc.middleware.Cors",
     "feeds.api.throttling.RateLimitMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "feedsvc.middleware.Hosts",
     "feedsvc.middleware.PagesOnly",
 ]
 SILENCED_SYSTEM_CHECKS = [
     *("admin.E408", "admin.E409", "admin.E410", "security.W002", "security.W003"),  # miss what PagesOnly contains
     "oauth2_provider.W008",  # redirect URIs with http: native programs listen on 127.0.0.1, and a client may be tried out
     "oauth2_provider.W010",  # PKCE is each application's choice: all have a secret, and many clients of this API know none
-    "security.W005",  # other names below ours may be other people's: who owns them all lets the proxy say so
-    "security.W021",  # and a list in browsers, which takes years to leave, is for them to ask for
-    "security.W008",  # the proxy, which ends TLS, answers who comes without it; /healthz and /metrics are asked beside it
+    "security.W001",  # what SecurityMiddleware says comes with every answer all the same: api/renderers.py asks it once
 ]
 if PRODUCTION and BASE_URL.startswith("https://"):
     # Browsers ask without TLS no more. Said where a request came by it, as far as is known: behind a proxy by TRUST_PROXY.
+    # Of this name alone: others below it may be other people's, and who owns them all lets the proxy say so; a list in
+    # browsers, which takes years to leave, is for them to ask for. Who comes without TLS is answered by the proxy, which ends
+    # it: /healthz and /metrics are asked beside it.
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 SESSION_ENGINE = "feedsvc.sessions"
 SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
@@ -364,7 +364,6 @@ REST_FRAMEWORK = {
         "rest_framework.parsers.FormParser",
         "feeds.api.parsers.MultiPartParser",
     ],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "feeds.api.parsers.AlwaysJSON",
     "DEFAULT_THROTTLE_CLASSES": ["feeds.api.throttling.Throttle"],
     "EXCEPTION_HANDLER": "feeds.api.errors.handle",
     "UNAUTHENTICATED_USER": None,

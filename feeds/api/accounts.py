@@ -8,7 +8,6 @@ from django.db import transaction
 from django.http import HttpResponse
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions, entities, posts, search
 from followers import graph
@@ -17,6 +16,7 @@ from followers.models import Account, List
 from . import forms, pagination, serializers, throttling
 from .auth import AccountRequest, AnyRequest, issue_token
 from .forms import flag
+from .views import APIView
 
 MOST = 80  # accounts, of what names them one by one
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.core.exceptions import PermissionDenied
 from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import deliveries
 
 from . import pagination, serializers
 from .auth import AccountRequest
+from .views import APIView
 
 
 class Deliveries(APIView):

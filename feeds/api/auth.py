@@ -1,10 +1,7 @@
 """Who is asking: bearer tokens, and the scopes that they carry.
 
 A token speaks for an account (`request.user`), or for an application alone (`request.user` is None); `request.auth` is
-the token. A view says what it wants of it by three attributes, which HasScope reads:
-    scopes = {"GET": "read:statuses"}   by method; any one of several, space separated, will do
-    anonymous = ("GET",)                methods that need no token at all
-    app_token = True                    an application's own token will do
+the token. A view says what it wants of it (views.APIView), and HasScope looks whether it is so.
 """
 
 from __future__ import annotations
@@ -98,26 +95,21 @@ class BearerAuthentication(BaseAuthentication):
 
 def find_token(text: str) -> AccessToken | None:
     """The token of this text, with its account (None: an application's own), as long as both are good."""
-    token = _token(checksum(text.strip()))
-    if token is None or token.is_expired() or not (token.user is None or token.user.is_active):
-        return None
+    digest, now = checksum(text.strip()), time.monotonic()
+    known = _known  # if all is forgotten while we look, what we find goes with it
+    until, token = known.get(digest, (0.0, None))
+    if until < now:
+        token = AccessToken.objects.select_related("user").filter(token_checksum=digest).first()
+        if token is None or token.is_expired() or not (token.user is None or token.user.is_active):
+            return None
+        if len(known) >= KNOWN_MOST:
+            known.clear()
+        known[digest] = now + min(KNOWN_FOR, (token.expires - timezone.now()).total_seconds()), token
     return token
 
 
 _known: dict[str, tuple[float, AccessToken]] = {}
-"""A token with its account, and until when (by the monotonic clock) it is known, by its checksum."""
-
-
-def _token(digest: str) -> AccessToken | None:
-    known = _known  # if all is forgotten while we look, what we find goes with it
-    until, token = known.get(digest, (0.0, None))
-    if until < (now := time.monotonic()):
-        token = AccessToken.objects.select_related("user").filter(token_checksum=digest).first()
-        if len(known) >= KNOWN_MOST:
-            known.clear()
-        if token is not None:
-            known[digest] = now + KNOWN_FOR, token
-    return token
+"""A good token with its account, and until when (by the monotonic clock) it is known, by its checksum."""
 
 
 def still_good(checksums: Iterable[str]) -> set[str]:
@@ -142,15 +134,16 @@ def _forget(created: bool = False, **_: Any) -> None:
 
 class HasScope(BasePermission):
     def has_permission(self, request: Any, view: Any) -> bool:
-        method = "GET" if request.method == "HEAD" else request.method
-        needed = getattr(view, "scopes", {}).get(method)
-        open_to_all = method in getattr(view, "anonymous", ())
-        if request.auth is None:
+        method, token = request.method, request.auth
+        method = "GET" if method == "HEAD" else method
+        open_to_all = method in view.anonymous
+        if token is None:
             if open_to_all:
                 return True
             raise NotAuthenticated(INVALID)
-        if needed and not any(covers(request.auth.scope, scope) for scope in needed.split()):
+        needed = view.scopes.get(method, "").split()
+        if needed and not any(covers(token.scope, scope) for scope in needed):
             raise PermissionDenied("This action is outside the authorized scopes")
-        if request.user is None and not (open_to_all or getattr(view, "app_token", False)):
+        if request.user is None and not (open_to_all or view.app_token):
             raise NotAuthenticated("This method requires an authenticated user")
         return True

@@ -70,6 +70,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             if status == 503:
                 log.error("%s: %s", type(error).__name__, error)
             return Response({"error": sentence}, status, headers=_headers(error))
+    if isinstance(error, exceptions.MethodNotAllowed):
+        allowed = ", ".join(context["view"].allowed_methods)
+        return Response({"error": _printable(error.detail)}, error.status_code, headers={"Allow": allowed})
     if isinstance(error, exceptions.APIException):
         return Response({"error": _printable(error.detail)}, error.status_code, headers=_headers(error))
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions
 from followers import graph
@@ -11,6 +10,7 @@ from followers.models import List
 
 from . import forms, pagination, serializers
 from .auth import AccountRequest
+from .views import APIView
 
 ALL = 1_000  # members on the page that is asked for with limit=0, which stands for everybody
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions
 from feeds.models import Marker
 
 from . import forms, serializers
 from .auth import AccountRequest
+from .views import APIView
 
 
 class Markers(APIView):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.http import HttpResponse
-from rest_framework.views import APIView
 
 from feeds import actions, posts
 from feeds.models import Post
@@ -16,6 +15,7 @@ from feeds.models import Post
 from . import forms, pagination, serializers, throttling
 from .auth import AccountRequest
 from .statuses import answer
+from .views import APIView
 
 
 def _marking(scope: str, deed: Callable[..., None]) -> type[APIView]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.http import Http404
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions, entities, notifications, posts
 from feeds.notifications import Told
@@ -14,6 +13,7 @@ from followers.models import Account
 
 from . import forms, pagination, serializers
 from .auth import AccountRequest
+from .views import APIView
 
 
 class Notifications(APIView):

@@ -37,12 +37,12 @@ from oauthlib.oauth2 import (
 )
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from followers.models import Account, Application
 
 from . import forms, serializers, throttling
 from .auth import SCOPES, AccountRequest, checksum, covers
+from .views import APIView
 
 SENTENCES = {
     "invalid_client": "Client authentication failed: no such client, or its secret is wrong",

@@ -8,6 +8,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -28,7 +30,7 @@ from feeds.models import Heartbeat
 from . import errors
 from .auth import INVALID
 from .errors import only_read
-from .renderers import NO_PAGE, NOT_KEPT
+from .renderers import complete
 
 ALIVE = timedelta(seconds=30)
 APART = 10  # seconds between two clocks: with more, a fence may outlast its lease (docs/protocol.md, rule 4)
@@ -39,7 +41,7 @@ log = logging.getLogger("feeds.web")
 class MeasureMiddleware:
     """How long requests take; their ids; and a line for each that may have changed something, or failed.
 
-    It sees every answer, so it adds what browsers and caches are told to those that do not say so themselves.
+    It sees every answer, so it adds the headers that go with each.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -50,14 +52,12 @@ class MeasureMiddleware:
         request_id = logs.new_id(request.META.get("HTTP_X_REQUEST_ID") if settings.TRUST_PROXY else None)
         logs.about([request_id])
         response = self.get_response(request)
-        response["X-Request-Id"] = request_id
-        response.headers.setdefault("Content-Security-Policy", NO_PAGE)
-        response.headers.setdefault("Cache-Control", NOT_KEPT)
+        complete(request, response, request_id)
         # Labels must be few: the route and not the path, and no methods that clients made up.
         route = request.resolver_match.route.rstrip("/") if request.resolver_match else "none"
         method = request.method if request.method in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"
         seconds = time.perf_counter() - began
-        http_seconds.labels(method, route, response.status_code).observe(seconds)
+        _seconds(method, route, response.status_code).observe(seconds)
         if response.status_code >= 400 or request.method not in ("GET", "HEAD", "OPTIONS"):
             page = route.startswith(("admin/", "oauth/authorize"))  # there `user` would ask who it is, this late
             account = request.__dict__.get("_cached_user" if page else "user")
@@ -65,6 +65,12 @@ class MeasureMiddleware:
             logs.say(log, "request", method=method, route=route, status=status, seconds=round(seconds, 4), account=who)
         logs.about(())
         return response
+
+
+@cache
+def _seconds(method: str, route: str, status: int) -> Any:
+    """To look for it among the others takes as long as to observe."""
+    return http_seconds.labels(method, route, status)
 
 
 @only_read

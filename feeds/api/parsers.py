@@ -1,7 +1,6 @@
 """How a request's body is read: no deeper than Python's stack, no larger than DATA_UPLOAD_MAX_MEMORY_SIZE.
 
-Django bounds JSON and forms by that setting itself, but of a multipart body only the fields and not the files. It also
-answers in JSON whatever a client says it would accept, as other servers of this API do.
+Django bounds JSON and forms by that setting itself, but of a multipart body only the fields and not the files.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
-from rest_framework.negotiation import DefaultContentNegotiation
 
 
 class JSONParser(parsers.JSONParser):
@@ -30,8 +28,3 @@ class MultiPartParser(parsers.MultiPartParser):
         if int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise RequestDataTooBig
         return super().parse(stream, media_type, parser_context)
-
-
-class AlwaysJSON(DefaultContentNegotiation):
-    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
-        return renderers[0], renderers[0].media_type

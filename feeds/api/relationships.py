@@ -6,7 +6,6 @@ What changes how two stand to each other answers how they stand then.
 from __future__ import annotations
 
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions, entities
 from followers import graph
@@ -15,6 +14,7 @@ from followers.models import Account
 from . import forms, pagination, serializers, throttling
 from .accounts import existing
 from .auth import AccountRequest
+from .views import APIView
 
 FAMILIAR_OF, FAMILIAR_MOST = 20, 40  # accounts that are asked about; whom each of them is told to have in common
 

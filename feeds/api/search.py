@@ -7,13 +7,13 @@ import re
 from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import entities, posts, search
 
 from . import forms, pagination, serializers
 from .auth import AnyRequest
 from .forms import flag
+from .views import APIView
 
 KINDS = ("accounts", "statuses", "hashtags")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions, deliveries, entities, explain, posts
 from feeds.models import Post
@@ -13,6 +12,7 @@ from followers.models import Account
 
 from . import forms, pagination, serializers, throttling
 from .auth import AccountRequest, AnyRequest
+from .views import APIView
 
 MOST = 40  # posts, of what names them one by one: as of a page
 

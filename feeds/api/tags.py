@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions, entities, posts
 from feeds.models import Tag
@@ -11,6 +10,7 @@ from feeds.models import Tag
 from . import forms, serializers, throttling
 from .accounts import existing
 from .auth import AccountRequest, AnyRequest
+from .views import APIView
 
 
 class Show(APIView):

@@ -1,9 +1,8 @@
 """Rate limits: so many requests in so many minutes, for each address and for each account.
 
 A window begins with its first request. The middleware counts by address and writes the headers, with the window that
-has least left; Throttle, which REST framework asks once it knows who calls, counts by account, and what a view sets in
-    rates = {"DELETE": (DELETES,)}
-PUSHES counts no requests but what follows from them: to how many home timelines an author's posts go.
+has least left; Throttle, which REST framework asks once it knows who calls, counts by account, and what a view has in
+`rates`. PUSHES counts no requests but what follows from them: to how many home timelines an author's posts go.
 Without Redis reads are let through uncounted, and each process counts the writes that it sees. Who was refused, and by
 which limit, is in the log, once a window, and for a while in `refusals`.
 """
@@ -125,7 +124,7 @@ class Throttle(BaseThrottle):
             return True
         whose = ("account", str(request.user.pk)) if request.user else ("address", address(request))
         counts = [(REQUESTS, 1)] if request.user else []  # the middleware has counted the address
-        counts += [(rate, _cost(rate, request)) for rate in getattr(view, "rates", {}).get(request.method, ())]
+        counts += [(rate, _cost(rate, request)) for rate in view.rates.get(request.method, ())]
         if exceeded := _exceeded(_spend(request, counts, *whose)):
             raise TooMany(exceeded)
         return True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds import actions, home, posts
 
 from . import forms, pagination, serializers
 from .auth import AccountRequest, AnyRequest
 from .forms import flag
+from .views import APIView
 
 
 class Home(APIView):

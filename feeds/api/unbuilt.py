@@ -6,20 +6,18 @@ urls.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+
+from .views import APIView
 
 
 class Nothing(APIView):
     """`Nothing.as_view(scopes={"GET": "read:filters"}, answer={})`: an empty list, or what else is empty."""
 
-    scopes: dict[str, str] = {}
-    anonymous: Sequence[str] = ()
     answer: Any = []
 
     def get(self, request: Request, **_: Any) -> Response:

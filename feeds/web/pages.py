@@ -204,7 +204,7 @@ def _redirect(url: str) -> HttpResponse:
 def _page(
     request: HttpRequest, name: str, *, status: int = 200, form_action: str = "'none'", **context: Any
 ) -> HttpResponse:
-    """SecurityMiddleware adds `nosniff` and `Referrer-Policy: same-origin`. Not `no-referrer`: then a browser says of these
+    """With each answer come `nosniff` and `Referrer-Policy: same-origin`. Not `no-referrer`: then a browser says of these
     forms that they come from "null", and CsrfViewMiddleware believes it.
     """
     response = render(request, f"web/{name}.html", context | {"style": STYLE}, status=status)

@@ -73,7 +73,7 @@ def test_what_is_not_there_is_not_found(api: Any, path: str) -> None:
 
 def test_a_wrong_method_is_refused(api: Any) -> None:
     answer = api(AccountFactory()).patch("/api/v1/statuses/1")
-    assert answer.status_code == 405
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, PUT, DELETE, HEAD, OPTIONS")
     assert one_sentence(answer)
 
 
@@ -100,10 +100,16 @@ def test_no_cache_keeps_an_answer_but_what_is_for_all(api: Any) -> None:
         assert caller.get(path).headers["Cache-Control"].startswith(("max-age", "public"))
 
 
+def test_what_a_cache_keeps_it_keeps_by_the_origin_that_asked(api: Any) -> None:
+    assert api().get("/api/openapi.json").headers["Vary"] == "origin"
+    assert "Vary" not in api().get("/api/v1/timelines/public").headers
+
+
 def test_a_wrong_host_is_refused_in_json(api: Any) -> None:
-    answer = api().get("/api/v1/timelines/public", HTTP_HOST="bad host\0")
-    assert answer.status_code in (200, 400)
-    assert answer.headers["Content-Type"] == "application/json"
+    for host in ("bad host\0", "evil.example", "evil.example"):  # a good name is remembered, a wrong one is not
+        answer = api().get("/api/v1/timelines/public", HTTP_HOST=host)
+        assert (answer.status_code, answer.json()) == (400, {"error": "The request is malformed"})
+        assert api().get("/api/v1/timelines/public", HTTP_HOST="localhost").status_code == 200
 
 
 def test_json_is_answered_whatever_a_client_accepts(api: Any) -> None:

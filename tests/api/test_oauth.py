@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -357,4 +358,12 @@ def test_a_token_is_looked_up_once_in_a_while_and_again_if_it_was_revoked_meanwh
     assert caller.get(path).status_code == 200
     monkeypatch.setattr(auth, "KNOWN_FOR", -1)
     auth.forget_tokens()
+    assert caller.get(path).status_code == 401
+
+
+def test_a_token_is_known_no_longer_than_it_is_good(api: Any) -> None:
+    caller, path = api(AccountFactory()), "/api/v1/markers"
+    AccessToken.objects.update(expires=timezone.now() + timedelta(seconds=0.5))
+    assert caller.get(path).status_code == 200
+    time.sleep(0.6)
     assert caller.get(path).status_code == 401

@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils import timezone
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from feeds.api import serializers
 from feeds.api.auth import AccountRequest
+from feeds.api.views import APIView
 from feeds.database import rows
 from feeds.entities import JOIN, REF, Ref
 from feeds.models import HIDDEN, VISIBLE, Post, PostMode
