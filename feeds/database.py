@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,13 +154,22 @@ def _executed(statement: str, values: dict[str, Any]) -> _Prepared:
     database: Any = connections[DEFAULT_DB_ALIAS]  # what `connection` looks up again for each of its attributes
     database.close_if_health_check_failed()
     database.ensure_connection()
-    found = _Prepared(database.connection)
-    database._prepare_cursor(found).execute(statement, values)
+    found = _local.__dict__.get("prepared")
+    if found is None or found.connection is not database.connection:
+        found = _local.prepared = _Prepared(database.connection)
+    if database.execute_wrappers or database.force_debug_cursor:  # somebody watches
+        database._prepare_cursor(found).execute(statement, values)
+    else:  # what is left of Django's cursor, of which the rest takes longer than all this
+        with database.wrap_database_errors:
+            found.execute(statement, values)
     return found
 
 
+_local = threading.local()
+
+
 class _Prepared:
-    """As much of a cursor as Django asks for, by libpq and by what psycopg knows of types.
+    """As much of a cursor as Django asks for, by libpq and by what psycopg knows of types. There is one for each connection.
 
     A cursor of psycopg's takes twice as long: it can do a great deal more.
     """
@@ -169,6 +179,7 @@ class _Prepared:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.types = Transformer(connection)
+        self.names = _names.setdefault(connection, {})
 
     def execute(self, statement: str, values: dict[str, Any]) -> None:
         text, names = _numbered(statement)
@@ -189,12 +200,11 @@ class _Prepared:
 
     def _name(self, text: bytes, types: tuple[int, ...]) -> bytes:
         """The statement's, on this connection: given with the first execution, when PostgreSQL plans it."""
-        names = _names.setdefault(self.connection, {})
-        if (text, types) not in names:
-            name = b"statement %d" % len(names)
+        if (name := self.names.get((text, types))) is None:
+            name = b"statement %d" % len(self.names)
             self._succeeded(self.connection.pgconn.prepare(name, text, types))
-            names[text, types] = name
-        return names[text, types]
+            self.names[text, types] = name
+        return name
 
     def _succeeded(self, result: PGresult) -> PGresult:
         if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):

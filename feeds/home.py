@@ -144,17 +144,18 @@ def page(viewer: Account, cursor: Cursor) -> Page:
 
 def _downwards(viewer: Account, cursor: Cursor) -> Page:
     walk = _Walk(viewer, start=cursor.below, count=cursor.limit + 1)
-    above, shown, place, cut_at = cursor.above, list[Ref](), 0, None
-    while len(shown) <= cursor.limit:
-        if not (place < len(walk.found) or walk.reach(place)) or walk.found[place].post_id <= above:
-            cut_at = None if place < len(walk.found) or walk.ended else walk.last
+    found, above, limit = walk.found, cursor.above, cursor.limit
+    shown, place, cut_at = list[Ref](), 0, None
+    while len(shown) <= limit:
+        if not (place < len(found) or walk.reach(place)) or found[place].post_id <= above:
+            cut_at = None if place < len(found) or walk.ended else walk.last
             break
-        one = walk.found[place]
+        one = found[place]
         if one.original_id and not walk.reach(place + NEIGHBOURS) and not walk.ended and place:
             # Not known yet whether it is superfluous: the next page begins with it.
-            cut_at = walk.found[place - 1].post_id
+            cut_at = found[place - 1].post_id
             break
-        if not one.original_id or not _superfluous(one, walk.found[place + 1 :]):
+        if not one.original_id or not _superfluous(one, found[place + 1 :]):
             shown.append(one)
         place += 1
     refs = shown[: cursor.limit]
@@ -242,7 +243,7 @@ class _Walk:
         return [] if lines[0].startswith(_NO_CANDIDATES) else [_read(line) for line in lines]
 
     def _lines(self, deep: bool, values: dict[str, Any]) -> list[bytes]:
-        order, reader_id = "ASC" if self.upwards else "DESC", self.reader.pk
+        order, reader_id = "ASC" if self.upwards else "DESC", self.reader.id
         while True:  # three times at most: neither of the two goes back to what it was
             statement = _statement(order, deep=deep, hid=self.hid, kept=self.kept)
             if lines := prepared_lines(statement, viewer=reader_id, **values):
@@ -254,7 +255,7 @@ class _Walk:
 
     def _stored(self, below: int, above: int, count: int) -> Stored | None:
         try:
-            return timelines.page(self.reader.pk, below=below, above=above, count=count, nearest=self.upwards)
+            return timelines.page(self.reader.id, below=below, above=above, count=count, nearest=self.upwards)
         except REDIS_AWAY:
             metrics.redis_down.inc()
             return None

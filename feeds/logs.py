@@ -28,7 +28,7 @@ def new_id(given: str | None = None) -> str:
 
 def about(request_ids: Iterable[str | None]) -> None:
     """From now on this thread works for these requests; None is work that no request asked for."""
-    _requests.set(tuple(dict.fromkeys(one for one in request_ids if one)))
+    _requests.set(tuple(dict.fromkeys(filter(None, request_ids))))
 
 
 def request_id() -> str | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
+from hiredis import pack_command
 from redis.exceptions import AskError, NoScriptError, RedisClusterException
 
 from .models import ID_END
@@ -211,7 +212,7 @@ def _call(script: str, keys: str | list[str], *args: Any) -> Any:
         return scatter(known, [Call(keys, args)])[0]
     connection = own()
     try:
-        connection.send_command("EVALSHA", known.sha, len(keys), *keys, *args)
+        connection.send_packed_command([pack_command(("EVALSHA", known.sha, len(keys), *keys, *args))])
         return connection.read_response()
     except (redis.ConnectionError, redis.TimeoutError, NoScriptError):
         # redis-py's own way: it tries again, and takes twice as long

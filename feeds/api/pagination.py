@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -57,7 +58,10 @@ def response(request: Request, items: list[Any], *, next_max_id: int | None, pre
 def links(request: Request, next_max_id: int | None, prev_min_id: int | None) -> dict[str, str]:
     """The header: this request's URL with other bounds; its other parameters stay. Next first: some look no further."""
     kept = [(name, values) for name, values in request.query_params.lists() if name not in BOUNDS]
-    url = f"{settings.BASE_URL}{escape_uri_path(request.path)}?{urlencode(kept, doseq=True) + '&' if kept else ''}"
+    url = f"{settings.BASE_URL}{_escaped(request.path)}?{urlencode(kept, doseq=True) + '&' if kept else ''}"
     bounds = (("max_id", next_max_id, "next"), ("min_id", prev_min_id, "prev"))
     found = [f'<{url}{bound}={value}>; rel="{rel}"' for bound, value, rel in bounds if value is not None]
     return {"Link": ", ".join(found)} if found else {}
+
+
+_escaped = lru_cache(100)(escape_uri_path)
