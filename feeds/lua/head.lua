@@ -71,21 +71,23 @@ local function place_of(key, from, to, bound)
   return from
 end
 
--- Puts a built timeline in order. Mostly it is; else mostly its front alone is not, and belongs before the rest, or among
--- the first of it.
+-- Puts a built timeline in order. Mostly it is, and then its front is returned; else mostly its front alone is not, and belongs
+-- before the rest, or among the first of it.
 local function tidy(key)
   local front = call('LRANGE', key, 0, every)
   local behind = table.remove(front) -- an id that is in its place, or the mark
   local lowest = tonumber(behind) or tonumber(cover_of(behind))
   if not lowest then return end
-  local ordered, previous, last = true, math.huge, math.huge
-  for _, id in ipairs(front) do
-    local place = number(id)
-    ordered = ordered and place < previous
-    previous = place
-    if place < last then last = place end
+  local previous, place = math.huge, 0
+  while place < #front do
+    local id = tonumber(front[place + 1])
+    if not id or id >= previous then break end
+    previous = id
+    place = place + 1
   end
-  if ordered and last > lowest then return end
+  if place == #front and previous > lowest then return front end
+  local last = previous
+  for i = place + 1, #front do last = math.min(last, number(front[i])) end
   local cover = cover_of(mark_of(key))
   if not cover then return end
   if last <= tonumber(cover) then return write(key, call('LRANGE', key, 0, -2), cover) end
