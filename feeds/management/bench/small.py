@@ -26,6 +26,7 @@ AUTHORS, READERS = 500, 10_000
 MOST = 200  # followers of an author; few have so many, the mean is a third of it
 SEED = 2016
 RATE, SECONDS = 300, 6  # posts per second, and for how long
+WARM_UP = 100  # posts before: workers that have just started connect, and load, with the first they get
 TICK = 0.01  # seconds: what is due then is committed together
 TRIVIAL_POLL = 0.02  # seconds: of the trivial tasks the end is not in a row, but seen
 QUEUE = "fanout"
@@ -49,6 +50,7 @@ def throughput(stage: Stage) -> Iterator[Row]:
 def latency(stage: Stage) -> Iterator[Row]:
     """Posts that are committed at a steady rate, each until its delivery is closed."""
     authors = make_authors(stage)
+    wait(record(list(islice(authors, WARM_UP))), authors)
     turns, published = cycle(authors), list[int]()
     began = time.monotonic()
     while (now := time.monotonic() - began) < SECONDS:
