@@ -21,7 +21,7 @@ import psycopg
 import redis
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connection, connections
 from django.db.models import QuerySet
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 from psycopg.errors import QueryCanceled, error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
@@ -178,7 +178,10 @@ class _Prepared:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
-        self.types = Transformer(connection)
+        self.adapters = AdaptersMap(connection.adapters)
+        # Else a number's type, and with it the statement, would depend on how large it is.
+        self.adapters.register_dumper(int, self.adapters.get_dumper(Int8, PyFormat.BINARY))
+        self.types = Transformer(self)
         self.names = _names.setdefault(connection, {})
 
     def execute(self, statement: str, values: dict[str, Any]) -> None:
@@ -186,7 +189,8 @@ class _Prepared:
         if not self.connection.autocommit:
             self.connection.execute("")  # begins the transaction, unless that is done
         types = self.types
-        sent: Any = types.dump_sequence([_typed(values[name]) for name in names], [PyFormat.AUTO] * len(names))
+        typed = [_array(values[name]) if type(values[name]) is list else values[name] for name in names]
+        sent: Any = types.dump_sequence(typed, [PyFormat.AUTO] * len(names))
         name = self._name(text, types.types or ())
         self.result = self._succeeded(self.connection.pgconn.exec_prepared(name, sent, types.formats))
 
@@ -218,13 +222,9 @@ _names: WeakKeyDictionary[psycopg.Connection[Any], dict[tuple[bytes, tuple[int, 
 """What each connection has prepared, by text and types."""
 
 
-def _typed(value: Any) -> Any:
-    """Numbers as bigint: else their types, and with them the statement, would depend on how large they are. Lists of numbers
-    as text, for the same reason, and since psycopg would look at each of them.
-    """
-    if type(value) is int:
-        return Int8(value)
-    return f"{{{','.join(map(str, value))}}}" if type(value) is list and value and type(value[0]) is int else value
+def _array(values: list[Any]) -> Any:
+    """A list of numbers as text: psycopg would look at each of them."""
+    return f"{{{','.join(map(str, values))}}}" if values and type(values[0]) is int else values
 
 
 @cache

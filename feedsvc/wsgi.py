@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import close_caches
+from django.core.handlers.base import reset_urlconf
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
@@ -44,8 +45,9 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return _django(environ, start_response)
 
 
-# What Django does around each request for nothing: no query is logged, the cache keeps its connections, and whether the one
-# to PostgreSQL works is asked before a request.
+# What Django does around each request for nothing: no query is logged, the cache keeps its connections, whether the one to
+# PostgreSQL works is asked before a request, and all requests have the same URLs.
 request_started.disconnect(reset_queries)
 request_finished.disconnect(close_caches)
 request_finished.disconnect(close_old_connections)
+request_finished.disconnect(reset_urlconf)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import PyFormat
 
 from feeds import database
 
@@ -66,10 +66,9 @@ def _explain(asked: list[Asked], execute: Any, statement: str, values: Any, many
 def _plan(asking: Any, statement: str, values: Any) -> dict[str, Any]:
     if isinstance(asking, database._Prepared):
         text, names = database._numbered(statement)
-        values = [database._typed(values[name]) for name in names]
-        types = Transformer(connection.connection)
-        types.dump_sequence(values, [PyFormat.AUTO] * len(names))
-        statement = f'EXECUTE "{asking._name(text, types.types or ()).decode()}"'
+        values = [database._array(values[name]) if type(values[name]) is list else values[name] for name in names]
+        asking.types.dump_sequence(values, [PyFormat.AUTO] * len(names))
+        statement = f'EXECUTE "{asking._name(text, asking.types.types or ()).decode()}"'
         statement += f" ({', '.join(['%s'] * len(names))})" if names else ""
     with undone(), connection.connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {statement}", values)
