@@ -34,7 +34,7 @@ class Cors(CorsMiddleware):
 
 
 class Hosts:
-    """Refuses names that are not ours. Which are, Django says: once of each."""
+    """Refuses names that are not ours. Which ones are, Django is asked once of each."""
 
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
@@ -47,7 +47,7 @@ class Hosts:
 HOST = ("HTTP_HOST", "HTTP_X_FORWARDED_HOST", "SERVER_NAME", "SERVER_PORT")
 
 
-@lru_cache(1_000)
+@lru_cache(100)  # a name may be as long as all headers
 def _check_host(*named: str | None) -> None:
     """Raises DisallowedHost, which is not remembered."""
     request = HttpRequest()

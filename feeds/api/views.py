@@ -37,5 +37,5 @@ class APIView(views.APIView):
         return RENDERER, RENDERER.media_type
 
     def perform_authentication(self, request: Any) -> None:
-        """Without a look first, by an AttributeError, whether it has been done."""
+        """Without REST framework's look whether it has been done: an exception, each time."""
         request._authenticate()
