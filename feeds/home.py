@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any
+from operator import itemgetter, or_
+from typing import Any, NamedTuple
 
 from followers.models import Account
 
@@ -26,15 +27,13 @@ ROUND_MOST = 1_000  # ids a statement looks at; each round takes twice as many a
 HELD_MOST = 10_000  # lines in a process's memory, of 0.7 KB each
 NEIGHBOURS = 40  # candidates below a reblog among which the same post, or another reblog of it, makes it superfluous
 
-# Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`; {tagged} is
-# _BY_TAG for who follows any, {deep} is _DEEP where Redis ends, else nothing.
-_SOURCES = f"""
-    SELECT unnest(%(stored)s::bigint[]) AS id
-    UNION (
+# Where ids come from, besides Redis. In braces: {order} is DESC for the newest, ASC for those nearest to `above`.
+_STORED = "SELECT unnest(%(stored)s::bigint[]) AS id"
+_OWN = """(
         SELECT id FROM feeds_post
         WHERE author_id = %(viewer)s AND deleted_at IS NULL AND id < %(below)s AND id > %(above)s
-        ORDER BY id {{order}} LIMIT %(count)s)
-    UNION (
+        ORDER BY id {order} LIMIT %(count)s)"""
+_OF_PULLED = f"""(
         SELECT p.id FROM followers_follow f JOIN followers_account a ON a.id = f.followee_id AND a.ever_pulled
         CROSS JOIN LATERAL (
             SELECT id FROM feeds_post
@@ -42,16 +41,15 @@ _SOURCES = f"""
               AND id < %(below)s AND id > %(above)s
             ORDER BY id {{order}} LIMIT %(count)s) p
         WHERE f.{BY_VIEWER}
-        ORDER BY p.id {{order}} LIMIT %(count)s)
-    {{tagged}} {{deep}}"""
-_BY_TAG = """UNION (
+        ORDER BY p.id {{order}} LIMIT %(count)s)"""
+_BY_TAG = """(
         SELECT p.post_id FROM feeds_tagfollow f CROSS JOIN LATERAL (
             SELECT post_id FROM feeds_posttag
             WHERE tag_id = f.tag_id AND post_id < %(below)s AND post_id > %(above)s
             ORDER BY post_id {order} LIMIT %(count)s) p
         WHERE f.account_id = %(viewer)s
         ORDER BY p.post_id {order} LIMIT %(count)s)"""
-_DEEP = """UNION (
+_DEEP = """(
         SELECT p.id FROM followers_follow f CROSS JOIN LATERAL (
             SELECT id FROM feeds_post
             WHERE author_id = f.followee_id AND deleted_at IS NULL AND id < %(deep_below)s AND id > %(above)s
@@ -95,30 +93,52 @@ def _candidate(*, hid: bool = True, kept: bool = True) -> str:
 CANDIDATE = _candidate()
 """Of a post `p` by an account `a`, that reblogs `o` by `oa`, if anything."""
 
+
+class _Needs(NamedTuple):
+    """What a page has to ask for. Of a reader `v` who did nothing like it, there is nothing to find."""
+
+    hid: Any  # somebody, or was hidden from (Account.ever_hid)
+    kept: Any  # (Account.ever_kept)
+    wrote: Any  # a post that lives
+    pulls: Any  # anybody at all does: some account's posts are, or were, pulled
+
+
+_NEEDED = _Needs(
+    hid="v.ever_hid",
+    kept="v.ever_kept",
+    wrote=exists("SELECT 1 FROM feeds_post WHERE author_id = %(viewer)s::bigint AND deleted_at IS NULL"),
+    pulls=exists("SELECT 1 FROM followers_account WHERE ever_pulled"),
+)
+
 # What a reader never did is not asked for: PostgreSQL takes microseconds to get ready for each look-up, needed or not. So
-# there is a statement for each combination of Account's ever_hid and ever_kept. The very snapshot that it answers from must
-# agree that the reader is like that, else it gives no row at all. One that is, and has no candidates, gets a row of NULLs.
+# there is a statement for each combination of needs. The very snapshot that it answers from must agree that what is left
+# out is not needed, else it gives no row at all. One that does, and has no candidates, gives a row of NULLs.
 _STATEMENT = """
-    WITH candidates AS ({sources}),
-    scanned AS (SELECT id FROM candidates ORDER BY id {order} LIMIT %(count)s)
-    SELECT ROW(scanned.id, coalesce({shown}, false), {ref})::text
-    FROM followers_account v LEFT JOIN scanned ON true LEFT JOIN feeds_post p ON p.id = scanned.id {join}
-    WHERE v.id = %(viewer)s{alike} ORDER BY scanned.id {order}
+    SELECT ROW(p.id, coalesce({shown}, false), {ref})::text
+    FROM followers_account v LEFT JOIN feeds_post p ON p.id = ANY({ids}) {join}
+    WHERE v.id = %(viewer)s::bigint{alike} ORDER BY p.id {order}
 """
+_NEWEST_OF = "ARRAY(SELECT id FROM ({sources}) candidates ORDER BY id {order} LIMIT %(count)s)"
 _NO_CANDIDATES = b"(,"
+_WHAT_IS_NEEDED = f"SELECT {', '.join(_NEEDED)} FROM followers_account v WHERE id = %(viewer)s::bigint"
 
 
 @cache
-def _statement(order: str, *, deep: bool, hid: bool, kept: bool) -> str:
-    parts = {"tagged": _BY_TAG if kept else "", "deep": _DEEP if deep else ""}
+def _statement(order: str, *, deep: bool, needs: _Needs) -> str:
+    more = [(_OWN, needs.wrote), (_OF_PULLED, needs.pulls), (_BY_TAG, needs.kept), (_DEEP, deep)]
+    sources = [_STORED, *(source.format(order=order) for source, needed in more if needed)]
+    several = _NEWEST_OF.format(sources=" UNION ".join(sources), order=order)
     return _STATEMENT.format(
-        sources=_SOURCES.format(order=order, **{name: part.format(order=order) for name, part in parts.items()}),
+        ids=several if len(sources) > 1 else "%(stored)s::bigint[]",
         order=order,
-        shown=_candidate(hid=hid, kept=kept),
-        ref=ref_columns(kept=kept),
+        shown=_candidate(hid=needs.hid, kept=needs.kept),
+        ref=ref_columns(kept=needs.kept),
         join=JOIN,
-        alike=("" if hid else " AND NOT v.ever_hid") + ("" if kept else " AND NOT v.ever_kept"),
+        alike="".join(f" AND NOT {fact}" for fact, needed in zip(_NEEDED, needs, strict=True) if not needed),
     )
+
+
+_somebody_pulls = False  # as far as this process knows; for good, since ever_pulled is
 
 
 @lru_cache(HELD_MOST)
@@ -214,8 +234,8 @@ class _Walk:
     built: bool = True
 
     def __post_init__(self) -> None:
-        self.last = self.start
-        self.hid, self.kept = self.reader.ever_hid, self.reader.ever_kept
+        reader, self.last = self.reader, self.start
+        self.needs = _Needs(reader.ever_hid, reader.ever_kept, reader.last_status_at is not None, _somebody_pulls)
 
     def reach(self, place: int) -> bool:
         """Whether there is a candidate at this place, counted from 0. False, too, if ROUNDS were not enough to know."""
@@ -240,18 +260,24 @@ class _Walk:
             deep = not self.upwards and len(ids) < count and stored.cover > above
         values = {"stored": ids, "below": below, "above": above, "count": count, "deep_below": deep_below}
         lines = self._lines(deep, values)
-        return [] if lines[0].startswith(_NO_CANDIDATES) else [_read(line) for line in lines]
+        found = [] if lines[0].startswith(_NO_CANDIDATES) else [_read(line) for line in lines]
+        if len(found) < count:  # Redis may have some of which there is no row
+            found += [(one, None) for one in set(ids).difference(post_id for post_id, _ in found)]
+            found.sort(key=itemgetter(0), reverse=not self.upwards)
+        return found[:count]
 
     def _lines(self, deep: bool, values: dict[str, Any]) -> list[bytes]:
+        global _somebody_pulls
         order, reader_id = "ASC" if self.upwards else "DESC", self.reader.id
-        while True:  # three times at most: neither of the two goes back to what it was
-            statement = _statement(order, deep=deep, hid=self.hid, kept=self.kept)
+        while True:  # five times at most: what is needed once stays so
+            statement = _statement(order, deep=deep, needs=self.needs)
             if lines := prepared_lines(statement, viewer=reader_id, **values):
                 return lines
-            found = prepared("SELECT ever_hid, ever_kept FROM followers_account WHERE id = %(id)s", id=reader_id)
-            if not found:
+            needs = prepared(_WHAT_IS_NEEDED, viewer=reader_id)
+            if not needs:
                 raise Account.DoesNotExist("No such account")
-            [(self.hid, self.kept)] = found
+            self.needs = _Needs._make(map(or_, self.needs, needs[0]))
+            _somebody_pulls = self.needs.pulls
 
     def _stored(self, below: int, above: int, count: int) -> Stored | None:
         try:

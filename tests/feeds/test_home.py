@@ -206,6 +206,16 @@ def test_a_wrong_entry_in_redis_is_never_shown(drain):
     assert ids(reader) == []
 
 
+def test_a_page_goes_on_below_entries_of_which_there_is_no_row(drain):
+    """As when PostgreSQL was restored from a backup older than Redis."""
+    author, [reader] = star(1)
+    post = PostFactory(author=author)
+    drain()
+    client().lpush(timelines.key(reader.pk), *(post.pk + 32 * n for n in range(1, 6)))
+    assert [one for page in pages(reader, 1) for one in page] == [post.pk]
+    assert ids(reader, min_id=1, limit=1) == [post.pk]
+
+
 def test_a_reply_shows_to_those_who_follow_the_one_replied_to():  # definition, rule (a)
     author, [reader] = star(1, away=1)
     other = AccountFactory()
@@ -332,6 +342,29 @@ def test_who_keeps_something_for_the_first_time_sees_it_from_then_on(drain):
         rows.delete()
         assert marks() == [(False, False)] and ever(reader) == (False, True), "it is not forgotten"
     assert by_stranger.pk not in ids(reader)
+
+
+def test_who_writes_for_the_first_time_sees_it_from_then_on(drain):
+    author, [reader] = star(1)
+    post = PostFactory(author=author)
+    drain()
+    assert ids(reader) == [post.pk]
+    own = PostFactory(author=reader)
+    assert ids(reader) == [own.pk, post.pk]
+    actions.delete_post(author=reader, post_id=own.pk)
+    assert ids(reader) == ids(Account.objects.get(pk=reader.pk)) == [post.pk]
+
+
+def test_the_first_account_that_is_pulled_is_read_from_then_on(drain, monkeypatch):
+    author, [reader] = star(1)
+    post = PostFactory(author=author)
+    drain()
+    monkeypatch.setattr(home, "_somebody_pulls", False)
+    assert ids(reader) == [post.pk] and not home._somebody_pulls
+    Account.objects.filter(pk=author.pk).update(home_mode_override="pull")
+    pulled = PostFactory(author=author)
+    drain()
+    assert ids(reader) == [pulled.pk, post.pk] and home._somebody_pulls
 
 
 def test_both_for_the_first_time_between_two_pages(drain):
