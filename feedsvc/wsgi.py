@@ -52,7 +52,11 @@ class Handler(WSGIHandler):
         response._handler_class = self.__class__
         cookies = [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
         start_response(f"{response.status_code} {response.reason_phrase}", [*response.items(), *cookies])
-        return response
+        if response.streaming:
+            return response
+        # A list is sent as it is; what granian has to iterate over goes from thread to thread, piece by piece.
+        response.close()
+        return [response.content]
 
 
 for receiver in (close_caches, close_old_connections, reset_urlconf):
