@@ -137,12 +137,14 @@ def test_small_posts_are_measured_and_taken_back(workers, quick):
 
 @pytest.mark.e2e
 def test_the_service_is_measured_over_http_beside_a_web_process_of_the_yardsticks(web_process, quick):
-    rate, of_everything, tail, middle, post, held = measure("home,post", 30)
-    assert all(row["yardstick"] > 0 for row in (rate, of_everything, tail, middle, post, held))
+    rate, of_everything, tail, middle, of_references, post, held = measure("home,post", 30)
+    assert all(row["yardstick"] > 0 for row in (rate, of_everything, tail, middle, of_references, post, held))
     reader = Account.objects.get(ever_hid=True)
     assert reader.ever_kept and not Mute.objects.exists() and not Bookmark.objects.exists()
     assert (post["target"], held["target"]) == (">= 0.7", None)
-    assert middle["ratio"] == pytest.approx(middle["yardstick"] / middle["value"]), "how many times faster"
+    for row, target in ((middle, ">= 10"), (of_references, ">= 6")):
+        assert row["target"] == target
+        assert row["ratio"] == pytest.approx(row["yardstick"] / row["value"]), "how many times faster"
     assert left() == (0, 0, 0, 0)
 
 
