@@ -40,18 +40,17 @@ class Hosts:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> Any:
-        _check_host(*(request.META.get(name) for name in HOST))
+        said = request.META.get
+        _check_host(said("HTTP_HOST"), said("HTTP_X_FORWARDED_HOST"), said("SERVER_NAME"), said("SERVER_PORT"))
         return self.get_response(request)
 
 
-HOST = ("HTTP_HOST", "HTTP_X_FORWARDED_HOST", "SERVER_NAME", "SERVER_PORT")
-
-
 @lru_cache(100)  # a name may be as long as all headers
-def _check_host(*named: str | None) -> None:
+def _check_host(host: str | None, forwarded: str | None, name: str | None, port: str | None) -> None:
     """Raises DisallowedHost, which is not remembered."""
     request = HttpRequest()
-    request.META = {name: said for name, said in zip(HOST, named, strict=True) if said is not None}
+    said = {"HTTP_HOST": host, "HTTP_X_FORWARDED_HOST": forwarded, "SERVER_NAME": name, "SERVER_PORT": port}
+    request.META = {header: value for header, value in said.items() if value is not None}
     request.get_host()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 from limits import RateLimitItem
@@ -36,6 +37,27 @@ class APIView(views.APIView):
         """JSON, whatever a client says it would accept, as other servers of this API do."""
         return RENDERER, RENDERER.media_type
 
-    def perform_authentication(self, request: Any) -> None:
-        """Without REST framework's look whether it has been done: an exception, each time."""
+    def get_authenticators(self) -> Any:
+        return _one_of_each(tuple(self.authentication_classes))
+
+    def get_permissions(self) -> Any:
+        return _one_of_each(tuple(self.permission_classes))
+
+    def get_throttles(self) -> Any:
+        return _one_of_each(tuple(self.throttle_classes))
+
+    def get_parsers(self) -> Any:
+        return _one_of_each(tuple(self.parser_classes))
+
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        """Without formats and versions, of which there are none, and the look whether somebody has authenticated already."""
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
         request._authenticate()
+        self.check_permissions(request)
+        self.check_throttles(request)
+
+
+@cache
+def _one_of_each(classes: tuple[type, ...]) -> list[Any]:
+    """They keep nothing of a request, so that one serves all."""
+    return [made() for made in classes]
