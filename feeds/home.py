@@ -276,8 +276,10 @@ class _Walk:
             needs = prepared(_WHAT_IS_NEEDED, viewer=reader_id)
             if not needs:
                 raise Account.DoesNotExist("No such account")
-            self.needs = _Needs._make(map(or_, self.needs, needs[0]))
-            _somebody_pulls = self.needs.pulls
+            known = _Needs._make(map(or_, self.needs, needs[0]))
+            # Nothing new: what the reader had written was deleted in between. To ask for it does no harm, and this ends.
+            self.needs = known if known != self.needs else known._replace(wrote=True)
+            _somebody_pulls = _somebody_pulls or known.pulls
 
     def _stored(self, below: int, above: int, count: int) -> Stored | None:
         try:
