@@ -4,6 +4,7 @@ README.md has the table. A wrong value stops the process at start, with one line
 """
 
 import os
+import re
 import ssl
 import sys
 from datetime import timedelta
@@ -60,11 +61,10 @@ def _nodes(name: str) -> list[str]:
     if not _given(name).startswith(tuple(f"{scheme}://" for scheme in CLUSTER)):
         return []
     scheme, _, rest = _given(name).partition("+cluster://")
-    try:
-        parts = urlsplit(f"//{rest}")
-    except ValueError as wrong:
-        raise EnvError(f"{name} is not an address: {wrong}") from wrong
-    login, at, hosts = parts.netloc.rpartition("@")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    # Of several hosts, one of them an IPv6 address, some Pythons make nothing: they are split here.
+    parts = urlsplit(f"//nodes{rest[len(authority) :]}")
+    login, at, hosts = authority.rpartition("@")
     if parts.path.strip("/") not in ("", "0"):
         raise EnvError(f"{name} must name no database: a cluster has no other than 0")
     options = f"?{parts.query}" if parts.query else ""
