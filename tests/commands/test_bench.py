@@ -75,6 +75,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for room in (cluster, fanout, listeners, small, storage, web):
         monkeypatch.setattr(room, "ROUNDS", 1)
     monkeypatch.setattr(fanout, "SMALL_SAMPLES", 3)
+    monkeypatch.setattr(fanout, "SMALL_ROUNDS", 2)
     monkeypatch.setattr(load, "SECONDS", 1)
     for name, value in {"POSTS": 20, "AUTHORS": 6, "READERS": 30, "MOST": 25, "RATE": 20, "SECONDS": 1}.items():
         monkeypatch.setattr(small, name, value)
