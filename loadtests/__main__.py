@@ -10,6 +10,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from select import select
 from typing import cast
@@ -26,7 +27,7 @@ from loadtests import chart, shape
 
 PAGE_PORT = 8089  # Locust's own
 LATE = 60  # seconds after its time in which a load has to have ended
-PATIENCE = 30  # seconds that Locust's page has for its end
+PATIENCE = 20  # seconds that Locust has for its end when it is asked for that
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}  # seconds
 
 RUN = (
@@ -132,13 +133,23 @@ def ui(args: Namespace, more: list[str]) -> int:
         print(f"Locust's page: http://127.0.0.1:{port}")
         print("Enter ends it, and tells what came of the last load; Ctrl-C ends it without that.", flush=True)
         wait_for_enter(locust)
-        locust.send_signal(signal.SIGINT)
-        locust.wait(PATIENCE)
-    except subprocess.TimeoutExpired as stuck:
-        raise CommandError(f"Locust does not end: see {folder / 'locust.log'}") from stuck
+        if not interrupt(locust):
+            raise CommandError(f"Locust does not end: see {folder / 'locust.log'}")
     finally:
         end(locust, seconds=PATIENCE)
     return tell(folder, locust)
+
+
+def interrupt(locust: subprocess.Popen[bytes]) -> bool:
+    """Whether it ended. At SIGINT it writes its report, but Python raises that as an exception wherever it is just then, and
+    somebody there may catch it. SIGTERM its event loop takes: no report, but all that the results are made of.
+    """
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        locust.send_signal(asked)
+        with suppress(subprocess.TimeoutExpired):
+            locust.wait(PATIENCE)
+            return True
+    return False
 
 
 def wait_for_enter(locust: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from feedsvc import run
 from feedsvc.embedded import dies_with_parent, still_free
 from feedsvc.run import Instance, healthy
 from followers.models import Account
+from loadtests import __main__ as loadtests
 from loadtests import population, results, shape
 from tests.conftest import SMALL, database_url, eventually
 
@@ -161,3 +163,12 @@ def test_a_load_is_started_and_stopped_on_locusts_page(web):
         said, _ = command.communicate("\n", timeout=90)
     assert (command.returncode, said.splitlines()[-1]) == (0, "all of it is right")
     assert not shown(), "the page is gone"
+
+
+def test_a_locust_that_loses_its_interrupt_is_ended(monkeypatch):
+    monkeypatch.setattr(loadtests, "PATIENCE", 1)
+    deaf = "import signal, time; signal.signal(signal.SIGINT, lambda *_: None); print(flush=True); time.sleep(60)"
+    with subprocess.Popen(dies_with_parent(sys.executable, "-c", deaf), stdout=subprocess.PIPE) as locust:
+        assert locust.stdout and locust.stdout.readline()
+        assert loadtests.interrupt(locust)
+    assert locust.returncode == -signal.SIGTERM
