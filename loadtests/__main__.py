@@ -133,23 +133,14 @@ def ui(args: Namespace, more: list[str]) -> int:
         print(f"Locust's page: http://127.0.0.1:{port}")
         print("Enter ends it, and tells what came of the last load; Ctrl-C ends it without that.", flush=True)
         wait_for_enter(locust)
-        if not interrupt(locust):
-            raise CommandError(f"Locust does not end: see {folder / 'locust.log'}")
+        # At SIGINT Locust writes its report. But Python raises that as an exception wherever it is just then, and somebody
+        # there may catch it. The SIGTERM of `end` its event loop takes: no report, but all that the results are made of.
+        locust.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            locust.wait(PATIENCE)
     finally:
         end(locust, seconds=PATIENCE)
     return tell(folder, locust)
-
-
-def interrupt(locust: subprocess.Popen[bytes]) -> bool:
-    """Whether it ended. At SIGINT it writes its report, but Python raises that as an exception wherever it is just then, and
-    somebody there may catch it. SIGTERM its event loop takes: no report, but all that the results are made of.
-    """
-    for asked in (signal.SIGINT, signal.SIGTERM):
-        locust.send_signal(asked)
-        with suppress(subprocess.TimeoutExpired):
-            locust.wait(PATIENCE)
-            return True
-    return False
 
 
 def wait_for_enter(locust: subprocess.Popen[bytes]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ from feedsvc import run
 from feedsvc.embedded import dies_with_parent, still_free
 from feedsvc.run import Instance, healthy
 from followers.models import Account
-from loadtests import __main__ as loadtests
 from loadtests import population, results, shape
 from tests.conftest import SMALL, database_url, eventually
 
@@ -143,7 +141,8 @@ def test_requests_that_fail_are_told_with_their_reasons_and_the_exit_code_is_1(w
     assert "timelines:" not in said
 
 
-def test_a_load_is_started_and_stopped_on_locusts_page(web):
+@pytest.mark.parametrize("hears", [True, False], ids=["which ends when asked", "which loses its interrupt"])
+def test_a_load_is_started_and_stopped_on_locusts_page(web, hears, tmp_path):
     port = str(still_free(None, "the page"))
     address = f"http://127.0.0.1:{port}"
 
@@ -153,7 +152,10 @@ def test_a_load_is_started_and_stopped_on_locusts_page(web):
         except requests.ConnectionError:
             return ""
 
-    with started("ui", "--port", port, "--accounts", "200", "--history", "20") as command:
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text("import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\n")
+    more = [] if hears else ["-f", f"loadtests/locustfile.py,{deaf}"]
+    with started("ui", "--port", port, "--accounts", "200", "--history", "20", *more) as command:
         assert any(f"Locust's page: {address}" in line for line in command.stdout), "it says where"
         eventually(lambda: "<title>Locust</title>" in shown(), "the page is there")
         asked = {"user_count": "20", "spawn_rate": "20", "run_time": "30s"}
@@ -163,12 +165,3 @@ def test_a_load_is_started_and_stopped_on_locusts_page(web):
         said, _ = command.communicate("\n", timeout=90)
     assert (command.returncode, said.splitlines()[-1]) == (0, "all of it is right")
     assert not shown(), "the page is gone"
-
-
-def test_a_locust_that_loses_its_interrupt_is_ended(monkeypatch):
-    monkeypatch.setattr(loadtests, "PATIENCE", 1)
-    deaf = "import signal, time; signal.signal(signal.SIGINT, lambda *_: None); print(flush=True); time.sleep(60)"
-    with subprocess.Popen(dies_with_parent(sys.executable, "-c", deaf), stdout=subprocess.PIPE) as locust:
-        assert locust.stdout and locust.stdout.readline()
-        assert loadtests.interrupt(locust)
-    assert locust.returncode == -signal.SIGTERM
